@@ -1,0 +1,1 @@
+"""Drivers, named in settings and imported by nobody: one folder for each contract."""

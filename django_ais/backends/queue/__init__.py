@@ -1,0 +1,1 @@
+"""Queue drivers: leaves that nothing imports. Each imports its contract and its client library alone."""

@@ -1,0 +1,362 @@
+"""The public verbs: create jobs, start workflows, wait, cancel, retry, resume. Each has a twin for async code, named
+``a...``.
+
+Inside a transaction of the caller's, a job exists if and only if that transaction commits, and its queue is told only
+then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from datetime import datetime
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+from uuid import UUID
+
+from asgiref.sync import sync_to_async
+from django.utils import timezone
+from pydantic import ValidationError
+
+from django_ais import conf, registry
+from django_ais.exceptions import (
+    DispatchError,
+    IdempotencyConflictError,
+    IllegalTransitionError,
+    JobNotFoundError,
+    WaitInTransactionError,
+)
+from django_ais.models import JobPacket
+from django_ais.queues import PRIORITIES
+from django_ais.retry import JobConfig
+from django_ais.runtime import bridge, catalog, database, lifecycle, relay, sql, stopping, streams
+from django_ais.runtime.active import own_config
+from django_ais.runtime.database import Raw
+from django_ais.runtime.lifecycle import Values
+from django_ais.states import JobStatus
+from django_ais.values import canonical, ensure_json
+from django_ais.workflows.schemas import validate_inputs
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+LENGTHS = {"type": 100, "tenant": 100, "idempotency_key": 200}
+
+
+def dispatch(
+    type: str,
+    payload: Any = None,
+    *,
+    worker: str | None = None,
+    tenant: str = "",
+    user: Any = None,
+    idempotency_key: str | None = None,
+    queue: str = "default",
+    priority: int = 0,
+    run_after: datetime | None = None,
+    config: Mapping[str, Any] | None = None,
+) -> JobPacket:
+    """Create a job of a type and announce it; return its row.
+
+    ``payload`` is JSON or a Pydantic model, ``worker`` the registered name of who runs it (default: the type),
+    ``run_after`` a time before which it does not run, ``priority`` -100..100 (higher first), ``config`` retry and time
+    limits and the worker's own keys. The same ``idempotency_key`` for this tenant and type returns the job that exists;
+    with another payload it raises `IdempotencyConflictError`.
+
+    Raises `DispatchError` (a payload, option or name that cannot be accepted), `UnknownWorkerError` or
+    `ConfigurationError`, before anything is written.
+    """
+    row = _checked(
+        type, payload, worker=worker, tenant=tenant, user=user, queue=queue, priority=priority, run_after=run_after,
+        config=config or {}, idempotency_key=idempotency_key,
+    )  # fmt: skip
+    return _create(row)
+
+
+def dispatch_many(
+    type: str,
+    payloads: Sequence[Any],
+    *,
+    worker: str | None = None,
+    tenant: str = "",
+    user: Any = None,
+    queue: str = "default",
+    priority: int = 0,
+    run_after: datetime | None = None,
+    config: Mapping[str, Any] | None = None,
+) -> list[JobPacket]:
+    """Create a job for each payload, all or none: one INSERT for each table and 500 rows. As `dispatch` otherwise."""
+    rows = [
+        _checked(
+            type, payload, worker=worker, tenant=tenant, user=user, queue=queue, priority=priority, run_after=run_after,
+            config=config or {}, idempotency_key=None, place=f"payloads[{place}]",
+        )
+        for place, payload in enumerate(payloads)
+    ]  # fmt: skip
+    _write(lambda: lifecycle.create_roots(rows))
+    for row in rows:
+        database.after_commit(relay.announce, row)
+    return [_instance(row) for row in rows]
+
+
+def start(
+    workflow: str,
+    inputs: Any = None,
+    *,
+    version: str | None = None,
+    tenant: str = "",
+    user: Any = None,
+    idempotency_key: str | None = None,
+    queue: str = "default",
+    priority: int = 0,
+    run_after: datetime | None = None,
+) -> JobPacket:
+    """Start an imported workflow and return the run's root; the run keeps the version it started with.
+
+    Raises `WorkflowNotFoundError`, or `WorkflowInputError` naming each input that does not fit.
+    """
+    found = catalog.find(workflow, tenant=tenant, version=version)
+    checked = validate_inputs(catalog.spec_of(found), {} if inputs is None else inputs)
+    row = _checked(
+        found.name, checked, worker=lifecycle.WORKFLOW, tenant=tenant, user=user, queue=queue, priority=priority,
+        run_after=run_after, config={"timeout": None}, idempotency_key=idempotency_key, place="inputs",
+    )  # fmt: skip
+    return _create({**row, "workflow_id": found.id})
+
+
+def get(job: UUID | str | JobPacket) -> JobPacket:
+    """The job as it is now. Raises `JobNotFoundError`."""
+    try:
+        return JobPacket.objects.using(database.database()).get(id=_id(job))
+    except JobPacket.DoesNotExist:
+        raise JobNotFoundError(f"no job {_id(job)}") from None
+
+
+def wait(job: UUID | str | JobPacket, *, timeout: float | None = None) -> JobPacket:
+    """Wait until a job is finished and return it. ``timeout`` in seconds; raises TimeoutError after it.
+
+    Raises `WaitInTransactionError` inside a transaction, where the job could not even have been announced.
+    """
+    _refuse_transaction("jobs.wait")
+    row = get(job)
+    if not row.is_terminal:
+        waiting = asyncio.run_coroutine_threadsafe(streams.until_ended(row.id, row.root_id), bridge.loop())
+        try:
+            waiting.result(timeout)
+        except TimeoutError:
+            waiting.cancel()
+            raise TimeoutError(f"job {row.id} ({row.type}) is {get(row).status} after {timeout} s") from None
+    return get(row)
+
+
+async def await_(job: UUID | str | JobPacket, *, timeout: float | None = None) -> JobPacket:  # noqa: ASYNC109 (as wait)
+    """`wait` for async code (``await`` itself is a word of the language)."""
+    await sync_to_async(_refuse_transaction)("jobs.await_")
+    row = await aget(job)
+    if not row.is_terminal:
+        try:
+            await asyncio.wait_for(streams.until_ended(row.id, row.root_id), timeout)
+        except TimeoutError:
+            raise TimeoutError(f"job {row.id} ({row.type}) is not finished after {timeout} s") from None
+    return await aget(row)
+
+
+def cancel(job: UUID | str | JobPacket, *, reason: str = "") -> None:
+    """Cancel a job and everything below it; nothing happens to what is finished already.
+
+    A running attempt stops at its next event, step or heartbeat; what it streamed so far is kept. Inside a transaction
+    it happens on commit. Raises `JobNotFoundError`.
+    """
+    row = get(job)
+    document = {"code": "cancelled", "message": reason or "cancelled by hand", "type": ""}
+    database.after_commit(_cancel, (row.id, document))
+
+
+def _cancel(batch: Sequence[tuple[UUID, Values]]) -> None:
+    for job_id, document in batch:
+        relay.hear(stopping.end(job_id, JobStatus.CANCELLED, document))
+
+
+def retry(job: UUID | str | JobPacket, *, fresh: bool = False) -> JobPacket:
+    """Run a finished run again, as a new one linked by ``retry_of``, and return its root.
+
+    Recorded results are reused: steps that are done and workflow jobs that succeeded are not executed again; ``fresh``
+    starts from nothing. Given a job inside a run, the whole run is meant. Raises `IllegalTransitionError` while it is
+    open.
+    """
+    root = get(get(job).root_id)
+    if not root.is_terminal:
+        raise IllegalTransitionError(
+            f"run {root.id} is {root.status}; jobs.retry is for finished runs (jobs.cancel it first)"
+        )
+    row = lifecycle.new_job(
+        type=root.type,
+        worker=root.worker,
+        payload=root.payload,
+        config=root.config,
+        limits=JobConfig().updated(root.config),
+        tenant=root.tenant,
+        user_id=root.user_id,
+        queue=root.queue,
+        priority=root.priority,
+        workflow_id=root.workflow_id,
+        retry_of_id=None if fresh else root.id,
+    )
+
+    def work() -> None:
+        lifecycle.create_roots([row])
+        if not fresh:
+            sql.copy_steps(root.id, row["id"])
+
+    _write(work)
+    database.after_commit(relay.announce, row)
+    return _instance(row)
+
+
+def resume(job: UUID | str | JobPacket) -> JobPacket:
+    """Let a suspended job go on, with all its retries before it again.
+
+    A step whose outcome a crash has hidden is tried again: look first at what it did. Raises `IllegalTransitionError`
+    for a job that is not suspended or waits for its children.
+    """
+    row = get(job)
+    reason = (row.waiting_on or {}).get("reason")
+    if row.status != JobStatus.SUSPENDED or reason in ("children", "limit"):
+        waits = f", waiting for {reason}" if row.status == JobStatus.SUSPENDED else ""
+        raise IllegalTransitionError(
+            f"job {row.id} is {row.status}{waits}; only a job parked for a person can be resumed"
+        )
+    moved = _write(lambda: lifecycle.resume(row, str(reason)))
+    if moved is None:
+        raise IllegalTransitionError(f"job {row.id} was resumed or ended by somebody else")
+    database.after_commit(relay.announce, moved)
+    return get(row)
+
+
+# -- parts
+# -----------------------------------------------------------------------------------------------------------------
+
+
+def _checked(
+    type: str,
+    payload: Any,
+    *,
+    worker: str | None,
+    user: Any,
+    config: Mapping[str, Any],
+    place: str = "payload",
+    **more: Any,
+) -> Values:
+    name = worker or type
+    if name != lifecycle.WORKFLOW:
+        registered = registry.worker(name)
+        own_config(registered(), dict(config))
+    _check_options(type=type, **more)
+    settings = conf.current()
+    conf.lookup(settings.queues, more["queue"], key="QUEUES")
+    checked = ensure_json(payload, what=place, limit=settings.max_payload_bytes)
+    plain = ensure_json(dict(config), what="config", limit=settings.max_payload_bytes)
+    return lifecycle.new_job(
+        type=type,
+        worker=name,
+        payload=checked,
+        config=plain,
+        limits=_limits(plain),
+        user_id=getattr(user, "pk", user),
+        **more,
+    )
+
+
+def _check_options(**options: Any) -> None:
+    for name, most in LENGTHS.items():
+        value = options[name]
+        if value is not None and (not isinstance(value, str) or len(value) > most or "\0" in value):
+            raise DispatchError(f"{name} must be text of at most {most} characters without NUL")
+    if options["idempotency_key"] == "":
+        raise DispatchError("idempotency_key must not be empty; leave it out for a job without one")
+    if options["priority"] not in PRIORITIES:
+        raise DispatchError(f"priority must be a whole number from {PRIORITIES[0]} to {PRIORITIES[-1]}")
+    due = options["run_after"]
+    if due is not None and timezone.is_aware(due) != timezone.is_aware(database.moment()):
+        wanted = "aware" if timezone.is_aware(database.moment()) else "naive"
+        raise DispatchError(
+            f"run_after must be {wanted}, as USE_TZ says; django.utils.timezone.now() gives such a time"
+        )
+
+
+def _limits(config: Mapping[str, Any]) -> JobConfig:
+    try:
+        return JobConfig().updated(config)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise DispatchError(f"config.{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+
+
+def _create(row: Values) -> JobPacket:
+    if row["idempotency_key"] is None:
+        _write(lambda: lifecycle.create_roots([row]))
+    elif not _write(lambda: lifecycle.create_once(row)):
+        return _existing(row)
+    database.after_commit(relay.announce, row)
+    return _instance(row)
+
+
+def _existing(row: Values) -> JobPacket:
+    key = {name: row[name] for name in ("tenant", "type", "idempotency_key")}
+    found = JobPacket.objects.using(database.database()).get(**key)
+    if canonical(found.payload) != canonical(row["payload"]):
+        raise IdempotencyConflictError(
+            f"idempotency key {row['idempotency_key']!r} belongs to job {found.id} of type {row['type']}, which has "
+            "another payload; use a new key for new work"
+        )
+    return found
+
+
+def _write(work: Callable[[], R]) -> R:
+    """In the caller's transaction if there is one, else in one of our own."""
+    return work() if database.is_in_transaction() else database.transact(work)
+
+
+def _instance(row: Values) -> JobPacket:
+    moment = database.moment()
+    fields = {name: moment if isinstance(value, Raw) else value for name, value in row.items()}
+    job = JobPacket(**fields)
+    job._state.adding = False
+    job._state.db = database.database()
+    return job
+
+
+def _id(job: UUID | str | JobPacket) -> UUID:
+    if isinstance(job, JobPacket):
+        return job.id
+    try:
+        return job if isinstance(job, UUID) else UUID(job)
+    except (ValueError, AttributeError):
+        raise JobNotFoundError(f"{job!r} is no job id") from None
+
+
+def _refuse_transaction(verb: str) -> None:
+    if database.is_in_transaction():
+        raise WaitInTransactionError(
+            f"{verb} was called inside a transaction: a job created in it is not committed, so nobody can run it. "
+            "Wait after the atomic block, or use django_ais.testing in tests."
+        )
+
+
+def _twin(verb: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
+    @wraps(verb)
+    async def twin(*args: P.args, **kwargs: P.kwargs) -> R:
+        return await sync_to_async(verb)(*args, **kwargs)
+
+    twin.__name__ = twin.__qualname__ = f"a{verb.__name__}"
+    twin.__doc__ = f"`{verb.__name__}` for async code."
+    return twin
+
+
+adispatch = _twin(dispatch)
+adispatch_many = _twin(dispatch_many)
+astart = _twin(start)
+aget = _twin(get)
+acancel = _twin(cancel)
+aretry = _twin(retry)
+aresume = _twin(resume)

@@ -1,0 +1,189 @@
+"""Names to classes: the workers of this process, and the drivers that the settings name.
+
+Workers are registered in ``AppConfig.ready()`` or by decorating the class; the ``workers`` module of each installed app
+is imported by itself. Drivers are found through the entry-point groups ``django_ais.queue``, ``django_ais.bus`` and
+``django_ais.gateway``, or by a dotted path; nothing is imported that no setting names.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Mapping
+from importlib.metadata import entry_points
+from typing import Any, Generic, TypeVar, overload
+
+from django.core.signals import setting_changed
+from django.utils.module_loading import import_string
+
+from django_ais import conf
+from django_ais.buses import BaseBus
+from django_ais.exceptions import ConfigurationError, UnknownDriverError, UnknownWorkerError
+from django_ais.gateways import BaseGateway
+from django_ais.queues import BaseQueue
+
+HANDLER = "django_ais.runtime.runner.handle"
+QUEUE_SOURCE = "django_ais.runtime.source.due_jobs"
+BUS_SOURCE = "django_ais.runtime.streams.committed"
+NOT_YET = {"celery", "dramatiq", "rq", "nats", "django_tasks", "redis", "postgres", "channels"}
+EXTRAS = {"dramatiq", "rq", "nats", "channels", "postgres", "openai", "anthropic", "pydantic-ai"}
+
+W = TypeVar("W", bound=type)
+D = TypeVar("D", BaseQueue, BaseBus, BaseGateway)
+
+_workers: dict[str, type] = {}
+
+
+@overload
+def register(name: str) -> Callable[[W], W]: ...
+@overload
+def register(name: str, worker: W) -> W: ...
+def register(name: str, worker: Any = None) -> Any:
+    """Name a worker class: ``register("SUMMARIZE", Worker)``, or ``@register("SUMMARIZE")`` above the class.
+
+    Registering the same class again under the same name changes nothing. Raises `ConfigurationError` if the name
+    belongs to another class.
+    """
+    if worker is None:
+        return lambda decorated: register(name, decorated)
+    known = _workers.setdefault(name, worker)
+    if _path(known) != _path(worker):
+        raise ConfigurationError(
+            f"Worker name {name!r} belongs to {_path(known)}; {_path(worker)} needs another name or must go."
+        )
+    _workers[name] = worker
+    return worker
+
+
+def _path(worker: type) -> str:
+    return f"{worker.__module__}.{worker.__qualname__}"
+
+
+def worker(name: str) -> type:
+    """The class registered under a name. Raises `UnknownWorkerError` saying what is registered."""
+    try:
+        return _workers[name]
+    except KeyError:
+        raise UnknownWorkerError(
+            f"No worker is registered as {name!r}.{conf.did_you_mean(name, _workers)} "
+            f"Registered: {', '.join(sorted(_workers)) or 'none'}. "
+            "Register it in AppConfig.ready(), or put it into the 'workers' module of an installed app."
+        ) from None
+
+
+def workers() -> Mapping[str, type]:
+    """All registered names and their classes."""
+    return dict(_workers)
+
+
+class Drivers(Generic[D]):
+    """The drivers of one kind by alias: one instance per alias and process, made at first use, dropped after a fork."""
+
+    def __init__(
+        self, kind: str, base: type[D], configure: Callable[[conf.Settings, str], conf.DriverSettings]
+    ) -> None:
+        self._kind = kind
+        self._base: type[D] = base
+        self._configure = configure
+        self._lock = threading.Lock()
+        self._instances: dict[tuple[int, str], D] = {}
+
+    def __getitem__(self, alias: str) -> D:
+        """The driver of an alias. Raises `ConfigurationError` for an unknown alias, driver or option."""
+        key = (os.getpid(), alias)
+        if (found := self._instances.get(key)) is not None:
+            return found
+        with self._lock:
+            if key not in self._instances:
+                self._instances[key] = self.build(alias)
+            return self._instances[key]
+
+    def build(self, alias: str) -> D:
+        """A new instance from the settings."""
+        driver = self._configure(conf.current(), alias)
+        return self.load(driver.backend)(alias, driver.options, **self._paths())
+
+    def _paths(self) -> dict[str, str]:
+        if self._kind == "queue":
+            return {"handler": HANDLER, "source": QUEUE_SOURCE}
+        return {"source": BUS_SOURCE} if self._kind == "bus" else {}
+
+    def load(self, backend: str) -> Callable[..., D]:
+        """The class of a driver. Raises `UnknownDriverError` that lists the installed ones."""
+        try:
+            found: Any = import_string(backend) if "." in backend else self._entry_point(backend)
+        except ImportError as error:
+            extra = f" Try: pip install 'django-ais[{backend}]'." if backend in EXTRAS else ""
+            raise ConfigurationError(
+                f"The {self._kind} driver {backend!r} cannot be imported: {error}.{extra}"
+            ) from error
+        if not (isinstance(found, type) and issubclass(found, self._base)):
+            raise ConfigurationError(f"{backend!r} is not a {self._kind} driver: it must be a {self._base.__name__}.")
+        return found
+
+    def _entry_point(self, name: str) -> Any:
+        from stevedore.driver import DriverManager
+        from stevedore.exception import NoMatches
+
+        installed = self.installed()
+        if name not in installed:
+            raise UnknownDriverError(self._unknown(name, installed))
+        try:
+            manager: Any = DriverManager(
+                f"django_ais.{self._kind}", name, invoke_on_load=False, on_load_failure_callback=_raise
+            )
+        except NoMatches:  # stevedore's cache on disk is older than the installation
+            return next(iter(entry_points(group=f"django_ais.{self._kind}", name=name))).load()
+        return manager.extensions[0].plugin
+
+    def installed(self) -> list[str]:
+        """The names of the installed drivers; none is imported."""
+        return sorted({point.name for point in entry_points(group=f"django_ais.{self._kind}")})
+
+    def _unknown(self, name: str, installed: list[str]) -> str:
+        text = f"No {self._kind} driver named {name!r}. Installed: {', '.join(installed) or 'none'}."
+        if name in NOT_YET:
+            return f"{text} This version does not have it yet; set BACKEND to an installed one."
+        return text + conf.did_you_mean(name, installed)
+
+    def reset(self) -> None:
+        """Close and forget this process's instances."""
+        with self._lock:
+            instances, self._instances = self._instances, {}
+        for (pid, _), instance in instances.items():
+            if pid == os.getpid() and hasattr(instance, "close"):
+                instance.close()
+
+
+def _raise(manager: Any, entrypoint: Any, error: BaseException) -> None:
+    raise error
+
+
+queues = Drivers("queue", BaseQueue, conf.Settings.queue)
+buses = Drivers("bus", BaseBus, conf.Settings.bus)
+gateways = Drivers("gateway", BaseGateway, conf.Settings.gateway)
+
+
+_own_gateways: dict[tuple[int, type[BaseGateway]], BaseGateway] = {}
+
+
+def gateway_of(kind: type[BaseGateway], alias: str) -> BaseGateway:
+    """The gateway of a worker: `BaseGateway` itself means the one that the settings name under the alias.
+
+    A class of the application's own is made once a process, without options.
+    """
+    if kind is BaseGateway:
+        return gateways[alias]
+    key = (os.getpid(), kind)
+    if key not in _own_gateways:
+        _own_gateways[key] = kind(alias)
+    return _own_gateways[key]
+
+
+def _reset(*, setting: str, **_: Any) -> None:
+    if setting == "DJANGO_AIS":
+        for drivers in (queues, buses, gateways):
+            drivers.reset()
+
+
+setting_changed.connect(_reset, dispatch_uid="django_ais.registry")

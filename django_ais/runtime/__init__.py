@@ -1,0 +1,1 @@
+"""The machinery. Private: the public verbs are in `django_ais.jobs`."""

@@ -1,0 +1,293 @@
+"""What comes next in a workflow: from the statuses of its jobs to new rows, or to the run's end. Writes nothing itself.
+
+Called with the root's (or the foreach job's) row locked; the siblings are read in a new statement after that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID, uuid5
+
+from django_ais import events
+from django_ais.exceptions import AisError, ChildrenFailedError, ExpressionError, WorkflowError
+from django_ais.models import JobPacket
+from django_ais.retry import JobConfig
+from django_ais.runtime import catalog, database, lifecycle, sql
+from django_ais.runtime.journal import Draft
+from django_ais.runtime.lifecycle import FOREACH, Values
+from django_ais.workflows import graph
+from django_ais.workflows.expressions import parse
+from django_ais.workflows.spec import ForeachSpec, JobSpec, WorkflowSpec
+from django_ais.workflows.templates import render, template_references
+
+
+@dataclass
+class Turn:
+    """One look at a run: rows to insert, events of those born terminal, items of foreach jobs, and the run's end."""
+
+    rows: list[Values] = field(default_factory=list)
+    drafts: list[Draft] = field(default_factory=list)
+    items: list[tuple[JobPacket, list[Values]]] = field(default_factory=list)
+    ending: Values | None = None
+
+
+def advance(root: JobPacket) -> Turn:
+    """Plan until nothing new can start; a job born terminal (skipped, failed, reused, an empty list) may free
+    others.
+    """
+    run = _Run(root, catalog.spec_of(catalog.pinned(root)))
+    while True:
+        plan = graph.plan(run.spec, run.statuses)
+        if not plan.ready and not plan.skip:
+            break
+        for job, reason in plan.skip:
+            run.skip(job, reason)
+        for job in plan.ready:
+            run.start(job)
+    if plan.finished:
+        run.turn.ending = run.end(plan)
+    return run.turn
+
+
+class _Run:
+    """A run while it is being advanced: what its jobs have come to, and what is to be written."""
+
+    def __init__(self, root: JobPacket, spec: WorkflowSpec) -> None:
+        self.root = root
+        self.spec = spec
+        self.turn = Turn()
+        siblings = JobPacket.objects.using(database.database()).filter(parent=root)
+        self.ids: dict[str, UUID] = {}
+        self.statuses: dict[str, str] = {}
+        for name, job_id, status in siblings.values_list("workflow_job", "id", "status"):
+            self.ids[str(name)] = job_id
+            self.statuses[str(name)] = status
+        self._results: dict[str, Any] = {}
+        self._recorded: dict[str, JobPacket] | None = None
+
+    # -- values -----------------------------------------------------------------------------------------------------
+
+    def context(self, *templates: Any) -> dict[str, Any]:
+        """What expressions in these templates may read; loads the results they name and no others."""
+        names = {
+            str(reference.path[1])
+            for template in templates
+            for reference in template_references(template)
+            if len(reference.path) > 1 and reference.path[0] == "jobs"
+        }
+        self._load(names)
+        jobs = {name: {"outputs": self._results.get(name), "status": self.statuses.get(name)} for name in names}
+        return {"inputs": self.root.payload, "jobs": jobs, "run": {"id": str(self.root.id)}}
+
+    def result(self, name: str) -> Any:
+        """What a workflow job came to."""
+        self._load({name})
+        return self._results.get(name)
+
+    def _load(self, names: Iterable[str]) -> None:
+        wanted = {self.ids[name]: name for name in names if name in self.ids and name not in self._results}
+        if wanted:
+            rows = JobPacket.objects.using(database.database()).filter(id__in=wanted)
+            self._results.update({wanted[job_id]: result for job_id, result in rows.values_list("id", "result")})
+
+    def _payload(self, job: JobSpec, context: Mapping[str, Any]) -> Any:
+        if job.with_ is not None:
+            return render(job.with_, context)
+        if not job.needs:
+            return self.root.payload
+        if len(job.needs) == 1:
+            return self.result(job.needs[0])
+        return {need: self.result(need) for need in job.needs}
+
+    # -- starting ----------------------------------------------------------------------------------------------------
+
+    def start(self, job: JobSpec) -> None:
+        """Create a workflow job, or record why it does not run."""
+        try:
+            condition = None if job.if_ is None else "${{" + job.if_ + "}}"
+            source = None if job.foreach is None else job.foreach.in_
+            context = self.context(condition, source, job.with_)
+            if job.if_ is not None and not parse(job.if_).test(context):
+                self.skip(job, "its condition is false")
+            elif (recorded := self._reusable(job)) is not None:
+                self._reuse(job, recorded)
+            elif job.foreach is not None:
+                self._start_each(job, job.foreach, context)
+            else:
+                self._add(job, self._child(job, self._payload(job, context)))
+        except AisError as error:
+            self._fail(job, error)
+
+    def skip(self, job: JobSpec, reason: str) -> None:
+        """Record that a workflow job does not run, and why."""
+        row = self._terminal(job, "skipped", {"waiting_on": {"reason": reason}})
+        skipped = events.JobSkipped(job_type=job.type, workflow_job=job.id, reason=reason)
+        self._add(job, row, Draft(row["id"], skipped, database.moment()))
+
+    def _fail(self, job: JobSpec, error: AisError) -> None:
+        document = lifecycle.error_document(error)
+        row = self._terminal(job, "failed", {"error": document})
+        failed = events.JobFailed(code=document["code"], message=document["message"])
+        self._add(job, row, Draft(row["id"], failed, database.moment()))
+
+    def _reuse(self, job: JobSpec, recorded: JobPacket) -> None:
+        row = self._terminal(job, "succeeded", {"result": recorded.result, "retry_of_id": recorded.id})
+        self._results[job.id] = recorded.result
+        self._add(job, row, Draft(row["id"], events.JobSucceeded(reused=True), database.moment()))
+
+    def _terminal(self, job: JobSpec, status: str, values: Values) -> Values:
+        return {**self._child(job, None), "status": status, "finished_at": database.now(), **values}
+
+    def _add(self, job: JobSpec, row: Values, draft: Draft | None = None) -> None:
+        self.turn.rows.append(row)
+        self.ids[job.id] = row["id"]
+        self.statuses[job.id] = row["status"]
+        if draft is not None:
+            self.turn.drafts.append(draft)
+
+    def _child(self, job: JobSpec, payload: Any) -> Values:
+        return _child_row(self.root, job, payload, workflow_job=job.id)
+
+    def _reusable(self, job: JobSpec) -> JobPacket | None:
+        if self.root.retry_of_id is None:
+            return None
+        if self._recorded is None:
+            done = JobPacket.objects.using(database.database()).filter(parent=self.root.retry_of_id, status="succeeded")
+            self._recorded = {str(row.workflow_job): row for row in done}
+        return self._recorded.get(job.id)
+
+    # -- foreach -----------------------------------------------------------------------------------------------------
+
+    def _start_each(self, job: JobSpec, foreach: ForeachSpec, context: Mapping[str, Any]) -> None:
+        values = render(foreach.in_, context)
+        if not isinstance(values, list):
+            raise WorkflowError(f"foreach of '{job.id}' needs a list and got {type(values).__name__}")
+        if len(values) > foreach.max_items:
+            raise WorkflowError(f"foreach of '{job.id}' got {len(values)} items; max_items is {foreach.max_items}")
+        row = {
+            **self._child(job, {"items": len(values)}),
+            "worker": FOREACH,
+            "status": "suspended" if values else "succeeded",
+            "waiting_on": {"reason": "children"} if values else None,
+            "phase": "finish",
+            "config": {"limit": foreach.limit, "on_item_failure": foreach.on_item_failure},
+            "announce_at": None,
+        }
+        if not values:
+            row.update(result=[], finished_at=database.now())
+            self._results[job.id] = []
+            self._add(job, row, Draft(row["id"], events.JobSucceeded(), database.moment()))
+            return
+        group = JobPacket(id=row["id"], root_id=self.root.id, depth=row["depth"], tenant=self.root.tenant)
+        group.user_id, group.workflow_id = self.root.user_id, self.root.workflow_id
+        items = [
+            _child_row(
+                group, job, self._item_payload(job, foreach, context, value, index), workflow_job=job.id, item=index
+            )
+            for index, value in enumerate(values)
+        ]
+        for held_back in items[foreach.limit :] if foreach.limit else ():
+            held_back.update(status="suspended", waiting_on={"reason": "limit"})
+        suspended = events.JobSuspended(reason="children", children=len(items))
+        self._add(job, row, Draft(row["id"], suspended, database.moment()))
+        self.turn.items.append((group, items))
+
+    def _item_payload(
+        self, job: JobSpec, foreach: ForeachSpec, context: Mapping[str, Any], value: Any, index: int
+    ) -> Any:
+        if job.with_ is None:
+            return value
+        return render(job.with_, {**context, foreach.as_: value, "loop": {"index": index}})
+
+    # -- ending ------------------------------------------------------------------------------------------------------
+
+    def end(self, plan: graph.Plan) -> Values:
+        """How the run ends: its outputs, or what failed."""
+        if plan.failed:
+            return _failed(self._why(plan.unhandled))
+        try:
+            if self.spec.outputs is not None:
+                return {"status": "succeeded", "result": render(self.spec.outputs, self.context(self.spec.outputs))}
+        except ExpressionError as error:
+            return {"status": "failed", "error": lifecycle.error_document(error)}
+        done = [job.id for job in self.spec.jobs if self.statuses[job.id] == "succeeded"]
+        return {"status": "succeeded", "result": self.result(done[-1]) if done else None}
+
+    def _why(self, names: Iterable[str]) -> str:
+        born = {row["id"]: row.get("error") for row in self.turn.rows}
+        ids = {self.ids[name]: name for name in names}
+        stored = JobPacket.objects.using(database.database()).filter(id__in=ids).values_list("id", "error")
+        errors = {**born, **dict(stored)}
+        reasons = [
+            f"workflow job '{name}' {self.statuses[name]}: {(errors.get(job_id) or {}).get('message', 'no reason')}"
+            for job_id, name in ids.items()
+        ]
+        return "; ".join(reasons[:5])
+
+
+def _failed(message: str) -> Values:
+    return {"status": "failed", "error": lifecycle.error_document(ChildrenFailedError(message))}
+
+
+def _child_row(parent: JobPacket, job: JobSpec, payload: Any, *, workflow_job: str, item: int | None = None) -> Values:
+    config = job.config.model_dump(mode="json", exclude_unset=True, exclude={"extra"})
+    row = lifecycle.new_job(
+        id=uuid5(parent.id, workflow_job if item is None else f"{workflow_job}/{item}"),
+        type=job.type,
+        worker=job.worker,
+        payload=payload,
+        config={**config, **job.config.extra},
+        limits=JobConfig().updated(config),
+        queue=job.queue or "default",
+        priority=job.priority or 0,
+        workflow_job=workflow_job,
+        item=item,
+    )
+    return lifecycle.child_of(parent, row)
+
+
+def next_item(group: JobPacket) -> Values | None:
+    """Queue the next item that the foreach's limit holds back; None if there is none."""
+    if group.config["limit"] is None:
+        return None
+    waiting = JobPacket.objects.using(database.database()).filter(parent=group, status="suspended").order_by("item")
+    item = waiting.first()
+    if item is None:
+        return None
+    values = {**lifecycle.again(0.0), "status": "queued", "waiting_on": None}
+    sql.change(item.id, values, statuses=["suspended"])
+    return {
+        "id": item.id,
+        "type": item.type,
+        "queue": item.queue,
+        "priority": item.priority,
+        "parent_id": group.id,
+        "workflow_job": item.workflow_job,
+        "item": item.item,
+    }
+
+
+def gathered(group: JobPacket) -> Values:
+    """How a foreach job ends once all its items have.
+
+    ``stop`` fails if an item did; ``collect`` puts ``{"error": ...}`` in a failed item's place and fails only if all
+    did;
+    ``ignore`` puts null there and succeeds.
+    """
+    items = JobPacket.objects.using(database.database()).filter(parent=group).order_by("item")
+    rows = list(items.values_list("item", "status", "result", "error"))
+    bad = [(item, error) for item, status, _, error in rows if status != "succeeded"]
+    policy = group.config["on_item_failure"]
+    if bad and (policy == "stop" or (policy == "collect" and len(bad) == len(rows))):
+        item, error = next(((item, error) for item, error in bad if error), bad[0])
+        return _failed(f"item {item} of '{group.workflow_job}' failed: {(error or {}).get('message', 'cancelled')}")
+    results = [result if status == "succeeded" else _instead(policy, error) for _, status, result, error in rows]
+    return {"status": "succeeded", "result": results}
+
+
+def _instead(policy: str, error: Values | None) -> Any:
+    if policy == "ignore":
+        return None
+    return {"error": {key: (error or {}).get(key) for key in ("code", "message")}}

@@ -1,0 +1,266 @@
+"""The database that jobs live in: transactions, clocks, parameters. With `sql`, all that knows a database by its
+vendor.
+
+Everything runs on the alias that the router gives for writing `JobPacket`. Times of leases and due dates come from the
+database's clock where the stored form allows the comparison (PostgreSQL), else from the process's (SQLite lives on one
+machine).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from functools import cache
+from typing import Any, NamedTuple, TypeVar
+from uuid import UUID
+
+from django.db import DatabaseError, connections, models, router, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.utils import timezone
+
+from django_ais.models import Election, JobPacket
+from django_ais.runtime import failpoints
+
+TRIES = 8  # a deadlock is broken by the database; more than a few in a row is another trouble
+DEADLOCKS = {"40P01", "40001"}  # SQLSTATE: deadlock detected, serialization failure
+
+IGNORE = " ON CONFLICT DO NOTHING"  # the ending of an insert that leaves existing rows alone
+
+T = TypeVar("T")
+_writers: dict[str, threading.RLock] = {}
+_dates = models.DateTimeField()
+
+
+class Raw(NamedTuple):
+    """A piece of SQL with its parameters, where a value is expected."""
+
+    text: str
+    params: tuple[Any, ...] = ()
+
+
+def database() -> str:
+    """The alias that jobs are written to and read from."""
+    return router.db_for_write(JobPacket)
+
+
+def connection() -> BaseDatabaseWrapper:
+    """This thread's connection to it."""
+    return connections[database()]
+
+
+def is_postgres() -> bool:
+    """Whether it is PostgreSQL: SKIP LOCKED, LISTEN/NOTIFY, its own clock."""
+    return connection().vendor == "postgresql"
+
+
+# -- transactions ---------------------------------------------------------------------------------------------------
+
+
+def transact(work: Callable[[], T]) -> T:
+    """Run ``work`` in a transaction of its own; again, as a whole, when the database reports a deadlock.
+
+    Never inside a caller's transaction: what was recorded must stay recorded whatever the caller does next.
+    """
+    using = database()
+    for turn in range(TRIES):
+        try:
+            with _writing(using):
+                value = work()
+                failpoints.hit("before_commit")
+            return value
+        except DatabaseError as error:
+            if turn == TRIES - 1 or connections[using].in_atomic_block or not _is_deadlock(error):
+                raise
+    raise AssertionError("unreachable")
+
+
+def _is_deadlock(error: BaseException) -> bool:
+    cause = error.__cause__ or error
+    return getattr(cause, "sqlstate", None) in DEADLOCKS or "database is locked" in str(error)
+
+
+@contextmanager
+def _writing(using: str) -> Iterator[None]:
+    current = connections[using]
+    if current.vendor != "sqlite" or current.in_atomic_block:
+        with transaction.atomic(using=using, durable=True):
+            yield
+        return
+    # SQLite has one writer. Waiting here is fair and cheap; waiting inside SQLite is neither, and a transaction that
+    # reads before it writes fails at once if somebody else wrote in between: so ours write first.
+    writer = _writers.setdefault(str(current.settings_dict["NAME"]), threading.RLock())
+    with writer, transaction.atomic(using=using, durable=True):
+        if (getattr(current, "transaction_mode", None) or "DEFERRED").upper() == "DEFERRED":
+            execute(f"UPDATE {table(Election)} SET owner = owner WHERE duty = ''")
+        yield
+
+
+def after_commit(handler: Callable[[list[Any]], None], item: Any) -> None:
+    """Call ``handler`` with this and all other items given for it, in one go, once the open transaction has committed.
+
+    Items of a savepoint that is rolled back are dropped with it, and only those. Without a transaction it is called
+    now.
+    """
+    current = connection()
+    if not current.in_atomic_block:
+        handler([item])
+        return
+    # Django replaces this list whenever it drops or runs callbacks, so its identity tells whether a batch is still
+    # alive.
+    callbacks = current.run_on_commit
+    nothing: dict[Any, list[Any]] = {}
+    alive, batches = getattr(current, "_ais_batches", (None, nothing))
+    if alive is not callbacks:
+        batches = {}
+        current._ais_batches = (callbacks, batches)  # type: ignore[attr-defined]
+    key = (handler, tuple(current.savepoint_ids))
+    if key not in batches:
+        batch: list[Any] = []
+        batches[key] = batch
+        transaction.on_commit(lambda: handler(batch), using=database(), robust=True)
+    batches[key].append(item)
+
+
+def is_in_transaction() -> bool:
+    """Whether the caller holds a transaction open on the jobs' database."""
+    return connection().in_atomic_block
+
+
+# -- building blocks -------------------------------------------------------------------------------------------------
+
+
+def execute(text: str, params: Sequence[Any] = ()) -> int:
+    """Run a statement; return how many rows it touched."""
+    with connection().cursor() as cursor:
+        cursor.execute(text, params)
+        return int(cursor.rowcount)
+
+
+def query(text: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    """Run a statement; return its rows as the database gives them."""
+    with connection().cursor() as cursor:
+        cursor.execute(text, params)
+        return list(cursor.fetchall())
+
+
+def jobs(text: str, params: Sequence[Any] = ()) -> list[JobPacket]:
+    """Run a statement that returns whole job rows."""
+    return list(JobPacket.objects.using(database()).raw(text, params))
+
+
+def table(model: type[models.Model]) -> str:
+    """A model's quoted table."""
+    return connection().ops.quote_name(model._meta.db_table)
+
+
+def now(offset: float = 0.0) -> Raw:
+    """The time by the clock that leases are compared with, plus ``offset`` seconds."""
+    if not is_postgres():
+        return Raw("%s", (prepared(_dates, timezone.now() + timedelta(seconds=offset)),))
+    if offset:
+        return Raw("(statement_timestamp() + %s * interval '1 second')", (float(offset),))
+    return Raw("statement_timestamp()")
+
+
+def prepared(field: models.Field[Any, Any], value: Any) -> Any:
+    """A value as this database wants it."""
+    return field.get_db_prep_save(value, connection=connection())
+
+
+def placeholders(values: Sequence[Any]) -> str:
+    """``%s, %s, ...``; for no values something that equals nothing."""
+    return ", ".join(["%s"] * len(values)) or "NULL"
+
+
+def job_ids(ids: Sequence[UUID]) -> list[Any]:
+    """Ids as this database wants them."""
+    field = JobPacket._meta.pk
+    return [prepared(field, value) for value in ids]
+
+
+def insert(model: type[models.Model], rows: Sequence[Mapping[str, Any]], *, ending: str = "") -> int:
+    """Insert rows given as attribute names and values, defaults filled in; one statement for at most 500 rows.
+
+    ``ending`` says what to do about rows that exist already.
+    """
+    done = 0
+    limit = _rows_a_statement(model)
+    for start in range(0, len(rows), limit):
+        done += _insert(model, rows[start : start + limit], ending)
+    return done
+
+
+def _rows_a_statement(model: type[models.Model]) -> int:
+    most = connection().features.max_query_params
+    return min(500, most // len(model._meta.concrete_fields)) if most else 500
+
+
+def _insert(model: type[models.Model], rows: Sequence[Mapping[str, Any]], ending: str) -> int:
+    quote = connection().ops.quote_name
+    fields = [field for field in model._meta.concrete_fields if not isinstance(field, models.AutoField)]
+    groups: list[str] = []
+    params: list[Any] = []
+    for row in rows:
+        pieces = []
+        for field in fields:
+            value = row[field.attname] if field.attname in row else field.get_default()
+            if isinstance(value, Raw):
+                pieces.append(value.text)
+                params.extend(value.params)
+            else:
+                pieces.append("%s")
+                params.append(prepared(field, value))
+        groups.append(f"({', '.join(pieces)})")
+    columns = ", ".join(quote(str(field.column)) for field in fields)
+    return execute(f"INSERT INTO {table(model)} ({columns}) VALUES {', '.join(groups)}{ending}", params)
+
+
+@cache
+def _job_columns() -> dict[str, models.Field[Any, Any]]:
+    return {field.attname: field for field in JobPacket._meta.concrete_fields}
+
+
+def assignments(values: Mapping[str, Any]) -> Raw:
+    """``column = value, ...`` for job columns given by attribute name."""
+    pieces: list[str] = []
+    params: list[Any] = []
+    for name, value in values.items():
+        field = _job_columns()[name]
+        if isinstance(value, Raw):
+            pieces.append(f"{field.column} = {value.text}")
+            params.extend(value.params)
+        else:
+            pieces.append(f"{field.column} = %s")
+            params.append(prepared(field, value))
+    return Raw(", ".join(pieces), tuple(params))
+
+
+def as_uuid(value: Any) -> UUID:
+    """An id as the database gave it."""
+    return value if isinstance(value, UUID) else UUID(str(value))
+
+
+def dedicated_connection() -> None:
+    """Give this thread an unpooled connection of its own, so that heartbeats never wait for a pool that jobs
+    exhaust.
+    """
+    using = database()
+    current = connections[using]
+    if "pool" in (current.settings_dict.get("OPTIONS") or {}):
+        own = current.copy()
+        own.settings_dict["OPTIONS"] = {
+            key: value for key, value in own.settings_dict["OPTIONS"].items() if key != "pool"
+        }
+        connections[using] = own
+
+
+def moment() -> datetime:
+    """The process's time in the form that this project stores."""
+    return timezone.now()
+
+
+def seconds(count: float) -> timedelta:
+    """A number of seconds as a duration."""
+    return timedelta(seconds=count)

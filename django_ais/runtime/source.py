@@ -1,0 +1,132 @@
+"""Due rows for queue drivers whose table is the queue: claimed in batches, waited for without a busy poll."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from django.db import connections
+
+from django_ais.models import JobPacket
+from django_ais.runtime import database, lifecycle, sql
+from django_ais.runtime.leases import Lease, keeper
+from django_ais.runtime.occupancy import is_suspect, occupancy
+
+CHANNEL = "ais_due"
+NOTIFY_EVERY = 0.02  # seconds; a worker process that was just woken looks again by itself, see AFTERGLOW
+AFTERGLOW = 0.25  # seconds after a wake-up in which a worker process looks again soon
+FIRST_POLL, LAST_POLL = 0.01, 0.25  # seconds between looks where the database cannot wake us
+LONGEST_WAIT = 5.0  # seconds between looks where it can
+
+
+class DueJobs:
+    """A `queues.Source`. What it reserves is claimed already; `take` hands the lease to whoever handles the job."""
+
+    def __init__(self) -> None:
+        self._taken: dict[UUID, tuple[JobPacket, Lease]] = {}
+        self._woken = threading.Event()
+        self._last_wake = 0.0
+        self._last_notify = 0.0
+        self._poll = FIRST_POLL
+        self._listener: Any = None
+
+    def reserve(self, queue_name: str, *, limit: int, timeout: float) -> Sequence[str]:
+        """Claim up to ``limit`` due jobs of a queue; wait up to ``timeout`` seconds for the first."""
+        end = time.monotonic() + timeout
+        while True:
+            self._woken.clear()  # before the look, never after: a wake-up during it must not be lost
+            if claimed := self._claim(queue_name, limit):
+                self._poll = FIRST_POLL
+                self._last_wake = time.monotonic()
+                return [str(row.id) for row, _ in claimed]
+            if (left := end - time.monotonic()) <= 0:
+                return []
+            self._wait(queue_name, left)
+
+    def _claim(self, queue_name: str, limit: int) -> list[tuple[JobPacket, Lease]]:
+        alone = occupancy.enter()
+        if alone is None:
+            return []
+        first: JobPacket | None = None
+        try:
+            claimed = lifecycle.claim_due(queue_name, limit=limit, alone=False)
+            if not claimed and alone:
+                claimed = lifecycle.claim_due(queue_name, limit=1, alone=True)
+            first = claimed[0][0] if claimed else None
+            for row, lease in claimed:
+                keeper().watch(lease, overdue=lambda: None)
+                self._taken[row.id] = (row, lease)
+            occupancy.add(len(claimed))
+            return claimed
+        finally:
+            occupancy.leave(still_closed=first is not None and is_suspect(first))
+
+    def take(self, job_id: UUID) -> tuple[JobPacket, Lease] | None:
+        """The row and lease of a job that was reserved in this process."""
+        return self._taken.pop(job_id, None)
+
+    def give_back(self) -> None:
+        """Release what was reserved and never begun."""
+        while self._taken:
+            _, (_, lease) = self._taken.popitem()
+            keeper().forget(lease)
+            lifecycle.release(lease)
+            occupancy.leave()
+
+    # -- waiting
+    # ---------------------------------------------------------------------------------------------------------
+
+    def _wait(self, queue_name: str, left: float) -> None:
+        due = sql.next_due(queue_name)
+        wait = min(left, LONGEST_WAIT, max(due, 0.005) if due is not None and due > 0 else LONGEST_WAIT)
+        listener = self._listening()
+        if listener is None:
+            self._woken.wait(min(wait, self._poll))
+            self._poll = min(self._poll * 2, LAST_POLL)
+            return
+        if time.monotonic() - self._last_wake < AFTERGLOW:
+            wait = min(wait, AFTERGLOW / 5)
+        for _ in listener.notifies(timeout=wait, stop_after=1):
+            self._last_wake = time.monotonic()
+
+    def _listening(self) -> Any:
+        """This thread's LISTEN connection, unpooled and of its own; None where the database cannot wake us."""
+        if not database.is_postgres():
+            return None
+        if self._listener is None or self._listener.closed:
+            self._listener = open_listener(CHANNEL)
+        return self._listener
+
+    def wake(self, queue_name: str) -> None:
+        """Tell idle worker processes that rows are due: this process at once, others through the database."""
+        self._woken.set()
+        self._poll = FIRST_POLL
+        if database.is_postgres() and time.monotonic() - self._last_notify >= NOTIFY_EVERY:
+            self._last_notify = time.monotonic()
+            database.execute("SELECT pg_notify(%s, %s)", [CHANNEL, queue_name])
+
+    def interrupt(self, queue_name: str) -> None:
+        """Let a waiting `reserve` of this process look again."""
+        self._woken.set()
+
+
+def open_listener(channel: str) -> Any:
+    """A dedicated autocommit connection that listens on a channel; None without psycopg 3.2 or later."""
+    try:
+        import psycopg
+    except ImportError:
+        return None
+    if tuple(int(part) for part in psycopg.__version__.split(".")[:2]) < (3, 2):
+        return None
+    parameters = connections[database.database()].get_connection_params()
+    for name in ("cursor_factory", "context", "prepare_threshold"):
+        parameters.pop(name, None)
+    own = psycopg.connect(**parameters, autocommit=True)
+    own.execute(f"LISTEN {channel}")
+    return own
+
+
+due_jobs = DueJobs()

@@ -1,0 +1,1 @@
+"""A small Django project that takes documents in: split, summarise, extract, review, file."""

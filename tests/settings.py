@@ -1,0 +1,64 @@
+"""Django settings of the tests. The environment chooses among the configurations that have to work.
+
+=========================  ==========================================================================
+AIS_TEST_DB                ``sqlite`` (default) or ``postgres``
+AIS_TEST_QUEUE             driver of the queue ``default``: ``memory`` unless said otherwise
+AIS_TEST_BUS               driver of the bus ``default``: ``memory`` unless said otherwise
+AIS_TEST_PG_PORT           where the private PostgreSQL listens; `tests.conftest` starts it and sets this
+AIS_TEST_DIR               folder of the SQLite files (else: in memory); `tests.conftest` makes it and sets this
+AIS_TEST_TWO_DATABASES     ``1``: the tables of django_ais live in a second database, ``other``
+AIS_TEST_USE_TZ            ``0``: naive times
+AIS_TEST_TIME_ZONE         ``UTC`` unless said otherwise
+AIS_TEST_USER              ``uuid``: a custom user whose key is a UUID
+=========================  ==========================================================================
+
+Every database has the same name here and under test, so a child process with these settings and this environment works
+on the tables of the test that started it. SQLite's are files for the same reason.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+
+def database(name: str) -> dict[str, Any]:
+    if os.environ.get("AIS_TEST_DB", "sqlite") == "postgres":
+        return {
+            "ENGINE": "django.db.backends.postgresql",
+            "HOST": "127.0.0.1",
+            "PORT": os.environ.get("AIS_TEST_PG_PORT", ""),
+            "USER": "postgres",
+            "NAME": name,
+            "TEST": {"NAME": name},
+        }
+    folder = os.environ.get("AIS_TEST_DIR")
+    file = f"{folder}/{name}.sqlite3" if folder else ":memory:"
+    return {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": file,
+        "TEST": {"NAME": file},
+        "OPTIONS": {"timeout": 20},
+    }
+
+
+SECRET_KEY = "only for tests"
+USE_TZ = os.environ.get("AIS_TEST_USE_TZ", "1") == "1"
+TIME_ZONE = os.environ.get("AIS_TEST_TIME_ZONE", "UTC")
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+INSTALLED_APPS = ["django.contrib.contenttypes", "django.contrib.auth", "django_ais", "tests.app"]
+if os.environ.get("AIS_TEST_USER") == "uuid":
+    INSTALLED_APPS.append("tests.customuser")
+    AUTH_USER_MODEL = "customuser.User"
+
+DATABASES = {"default": database("ais_test")}
+if os.environ.get("AIS_TEST_TWO_DATABASES") == "1":
+    DATABASES["other"] = database("ais_test_other")
+    DATABASE_ROUTERS = ["tests.routers.OtherDatabase"]
+
+DJANGO_AIS = {
+    "QUEUES": {"default": os.environ.get("AIS_TEST_QUEUE", "memory")},
+    "BUSES": {"default": os.environ.get("AIS_TEST_BUS", "memory")},
+    "GATEWAYS": {"default": {"BACKEND": "scripted"}},
+}

@@ -1,0 +1,1 @@
+"""The gateway contract, and the two drivers that need nothing else."""
