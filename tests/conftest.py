@@ -75,6 +75,19 @@ def loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(socket.socket, name, guarded(getattr(socket.socket, name)))
 
 
+@pytest.fixture(autouse=True)
+def rested(request: pytest.FixtureRequest) -> Iterator[None]:
+    """After a test that may have run jobs no thread of ours is left, and no connection of one."""
+    yield
+    if request.node.get_closest_marker("django_db"):
+        from django_ais import registry
+        from django_ais.runtime import runner
+
+        for drivers in (registry.queues, registry.buses, registry.gateways):
+            drivers.reset()
+        runner.stop_services()
+
+
 @pytest.fixture
 def postgres_server() -> Iterator[PostgresServer]:
     """A PostgreSQL of this test's own, to stop, kill and restart. Not run without one, except in CI: an error there."""

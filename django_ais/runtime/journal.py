@@ -175,6 +175,7 @@ class Flusher:
         self._due: dict[Buffer, float] = {}
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
+        self._stopping = False
 
     def wake(self, buffer: Buffer, *, delay: float = 0.0) -> None:
         """Something was appended; write it after ``delay`` seconds at the latest, or a flush interval after the last
@@ -186,6 +187,7 @@ class Flusher:
                 return
             self._due[buffer] = due
             if self._thread is None or not self._thread.is_alive():
+                self._stopping = False
                 self._thread = threading.Thread(target=self._run, name="ais-flusher", daemon=True)
                 self._thread.start()
             self._changed.notify()
@@ -194,6 +196,16 @@ class Flusher:
         """The attempt is over."""
         with self._changed:
             self._due.pop(buffer, None)
+
+    def stop(self) -> None:
+        """End the thread and close its connection; what is still buffered is left to its step or settle."""
+        with self._changed:
+            self._due.clear()
+            self._stopping = True
+            self._changed.notify()
+            thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.join()
 
     def _run(self) -> None:
         database.dedicated_connection()
@@ -206,14 +218,12 @@ class Flusher:
             connections.close_all()
 
     def _await_due(self, earliest: float) -> bool:
-        """Wait until a buffer is due, but not before ``earliest``; False after half a minute without any."""
+        """Wait until a buffer is due, but not before ``earliest``; False when it is time to stop."""
         with self._changed:
-            if not self._changed.wait_for(lambda: self._due, timeout=30.0):
-                self._thread = None
-                return False
+            self._changed.wait_for(lambda: self._due or self._stopping)
             while self._due and (pause := max(min(self._due.values()), earliest) - time.monotonic()) > 0:
                 self._changed.wait(pause)
-            return True
+            return not self._stopping
 
     def _flush_due(self) -> None:
         with self._changed:

@@ -86,15 +86,27 @@ class Keeper:
         self._leases: dict[UUID, tuple[Lease, Callable[[], None]]] = {}
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
+        self._stopping = False
 
     def watch(self, lease: Lease, *, overdue: Callable[[], None]) -> None:
         """Keep a lease; ``overdue`` is called when its attempt ignores the time limit for too long."""
         with self._changed:
             self._leases[lease.job_id] = (lease, overdue)
             if self._thread is None or not self._thread.is_alive():
+                self._stopping = False
                 self._thread = threading.Thread(target=self._run, name="ais-keeper", daemon=True)
                 self._thread.start()
             self._changed.notify()
+
+    def stop(self) -> None:
+        """Keep nothing any more: end the thread and close its connection. The next `watch` begins anew."""
+        with self._changed:
+            self._leases.clear()
+            self._stopping = True
+            self._changed.notify()
+            thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.join()
 
     def forget(self, lease: Lease) -> None:
         """Keep a lease no longer; it runs out by itself unless it is given back."""
@@ -112,8 +124,8 @@ class Keeper:
         try:
             while True:
                 with self._changed:
-                    if not self._changed.wait_for(lambda: self._leases, timeout=30.0):
-                        self._thread = None
+                    self._changed.wait_for(lambda: self._leases or self._stopping)
+                    if self._stopping:
                         return
                     self._changed.wait(self._pause())
                 self.beat()

@@ -218,17 +218,22 @@ class Sweeper:
         """Begin, if it has not begun."""
         with self._lock:
             if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._run, name="ais-sweeper", daemon=True)
+                self._stop = threading.Event()
+                self._thread = threading.Thread(target=self._run, args=(self._stop,), name="ais-sweeper", daemon=True)
                 self._thread.start()
 
     def stop(self) -> None:
-        """Stop after the current round."""
-        self._stop.set()
+        """Stop after the current round; the next `start` begins anew."""
+        with self._lock:
+            self._stop.set()
+            thread, self._thread = self._thread, None
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
 
-    def _run(self) -> None:
-        while not self._stop.is_set():
+    def _run(self, stop: threading.Event) -> None:
+        while not stop.is_set():
             pause = self._round()
-            self._stop.wait(pause * random.uniform(0.9, 1.1))  # noqa: S311 (jitter)
+            stop.wait(pause * random.uniform(0.9, 1.1))  # noqa: S311 (jitter)
         connections.close_all()
 
     def _round(self) -> float:

@@ -19,7 +19,7 @@ from django_ais.exceptions import ChildrenFailedError, JobError, JobTimeoutError
 from django_ais.models import JobPacket
 from django_ais.queues import ACK, Outcome, retry_in
 from django_ais.retry import Failure, JobConfig, RetryDecision
-from django_ais.runtime import bridge, database, engine, failpoints, journal, lifecycle, relay
+from django_ais.runtime import bridge, database, engine, failpoints, journal, lifecycle, relay, streams
 from django_ais.runtime.active import RunningJob, child_row
 from django_ais.runtime.engine import Attempt, Moved
 from django_ais.runtime.journal import Buffer
@@ -246,6 +246,15 @@ class _Recorded(JobError):
 
 def _overrides(worker: BaseWorker, hook: str) -> bool:
     return getattr(type(worker), hook) is not getattr(BaseWorker, hook)
+
+
+def stop_services() -> None:
+    """End this process's threads and close their connections; the next job starts them again."""
+    sweeper.stop()
+    keeper().stop()
+    journal.flusher().stop()
+    due_jobs.close()
+    streams.stop_readers()
 
 
 def drain(seconds: float) -> int:

@@ -100,6 +100,12 @@ class DueJobs:
             self._listener = open_listener(CHANNEL)
         return self._listener
 
+    def close(self) -> None:
+        """Close the LISTEN connection."""
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            listener.close()
+
     def wake(self, queue_name: str) -> None:
         """Tell idle worker processes that rows are due: this process at once, others through the database."""
         self._woken.set()

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from typing import TypeVar
 from uuid import UUID
 
-from django.db import close_old_connections
+from django.db import close_old_connections, connections
 
 from django_ais import registry, tenancy
 from django_ais.buses import Hint, Subscription
@@ -27,10 +28,11 @@ logger = logging.getLogger("django_ais.streams")
 
 PAGE = 500  # rows read at a time
 PROBE_SECONDS = 2.0  # a silent bus is not believed for longer: the last frame of all may be the one that was lost
+READERS = 4  # threads that read for all followers of a process
 MOST_HELD = 1_000  # frames kept while an earlier one is missing
 
 T = TypeVar("T")
-_readers = ThreadPoolExecutor(4, thread_name_prefix="ais-reader")
+_readers: list[ThreadPoolExecutor] = []
 _topics: dict[str, UUID] = {}
 
 
@@ -44,7 +46,24 @@ async def read(work: Callable[[], T]) -> T:
         finally:
             close_old_connections()
 
-    return await asyncio.get_running_loop().run_in_executor(_readers, whole)
+    if not _readers:
+        _readers.append(ThreadPoolExecutor(READERS, thread_name_prefix="ais-reader"))
+    return await asyncio.get_running_loop().run_in_executor(_readers[0], whole)
+
+
+def stop_readers() -> None:
+    """Close the reading threads' connections and end them; the next `read` begins anew."""
+    while _readers:
+        readers = _readers.pop()
+        together = threading.Barrier(READERS)
+        for _ in range(READERS):
+            readers.submit(_close_connections, together)
+        readers.shutdown()
+
+
+def _close_connections(together: threading.Barrier) -> None:
+    together.wait()  # so that each thread gets one
+    connections.close_all()
 
 
 def page(root: UUID, tenant: str, after: int, *, limit: int = PAGE) -> list[Envelope]:

@@ -97,6 +97,8 @@ def _check_worker_config(
     for name in unknown:
         hint = did_you_mean(name, (*CONFIG_KEYS, *names)) or f"worker {quoted(worker.name)} knows {', '.join(names)}"
         report.add(extra[name].start, "W101", f"unknown key {quoted(name)} in config", hint)
+    if schema_fault(schema):
+        return  # the worker's mistake, not the file's
     value = {name: member.value.json() for name, member in extra.items() if name not in unknown}
     for path, message in faults(schema, value):
         place = extra[str(path[0])].value.start if path else job.config.start or job.worker_node.start

@@ -15,7 +15,7 @@ CONFIG_KEYS = (
 CONFIG_KEYS_LATER = ("on_timeout", "budget", "rate_limit")
 BACKOFF_KEYS = ("kind", "first", "max", "jitter")
 MOST_RETRIES = 1_000
-_MAY_BE_ABSENT = ("queue_timeout", "total_timeout")
+_LIMITS = ("timeout", "queue_timeout", "total_timeout")
 
 
 @dataclass(slots=True)
@@ -57,7 +57,7 @@ def _read_values(section: Section) -> dict[str, Json]:
             "on_exhausted": section.choice("on_exhausted", ("fail", "suspend")),
         }
     )
-    for key in _MAY_BE_ABSENT:  # written without a value: no limit, whatever the defaults say
+    for key in _LIMITS:  # written without a value: no limit, whatever the defaults say
         if key in section.node.fields and section.node.fields[key].value.kind == "null":
             values[key] = None
     return values
@@ -86,4 +86,4 @@ def _read_backoff(parent: Section) -> Backoff | None:
             "max": section.duration("max", may_be_zero=True),
         }
     )
-    return Backoff(**values)
+    return Backoff(**(Backoff().model_dump() | values))

@@ -12,7 +12,7 @@ _ABSENT = object()
 
 
 def semantic_diff(old: WorkflowSpec, new: WorkflowSpec) -> list[str]:
-    """One line for each change; an empty list exactly when the specs are equal.
+    """One line for each change; an empty list exactly when the digests are equal.
 
     ``+ job review``, ``- job legacy``, ``~ job ocr: config.timeout 300.0 -> 60.0``. Long values are cut. The order of
     jobs is reported only where it differs, because it has no meaning once ``needs`` are resolved, except for the
@@ -37,7 +37,7 @@ def _without_jobs(spec: WorkflowSpec) -> Json:
 
 
 def _document(job: JobSpec) -> Json:
-    return job.model_dump(mode="json", by_alias=True)
+    return job.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
 
 def _summary(job: JobSpec) -> str:

@@ -68,14 +68,27 @@ def _foreach(foreach: ForeachSpec) -> dict[str, Json]:
 
 
 def _config(own: ConfigSpec, default: ConfigSpec) -> dict[str, Json]:
-    values, inherited = own.model_dump(mode="json"), default.model_dump(mode="json")
-    extra, extra_inherited = values.pop("extra"), inherited.pop("extra")
-    changed = {key: value for key, value in values.items() if value != inherited[key]}
-    return changed | {
+    """What ``own`` says beyond ``default``: our keys, then the worker's."""
+    values, inherited = (_said(config) for config in (own, default))
+    changed = {key: value for key, value in values.items() if key not in inherited or value != inherited[key]}
+    theirs = {
         key: value
-        for key, value in extra.items()
-        if key not in extra_inherited or not _same(value, extra_inherited[key])
+        for key, value in own.extra.items()
+        if key not in default.extra or not _same(value, default.extra[key])
     }
+    return changed | theirs
+
+
+def _said(config: ConfigSpec) -> dict[str, Json]:
+    """Our keys, as far as they were said; whole seconds without a point."""
+    values = config.model_dump(mode="json", exclude_unset=True, exclude={"extra"})
+    if "backoff" in values:
+        values["backoff"] = _whole(values["backoff"])
+    return _whole(values)
+
+
+def _whole(values: dict[str, Json]) -> dict[str, Json]:
+    return {key: int(v) if isinstance(v, float) and v.is_integer() else v for key, v in values.items()}
 
 
 def _same(left: Json, right: Json) -> bool:

@@ -11,6 +11,7 @@ from django_ais.workflows.document import NAMES, Node
 from django_ais.workflows.problems import Report, did_you_mean, quoted
 from django_ais.workflows.sections import Section, written
 from django_ais.workflows.spec import (
+    DEFAULT_MAX_ITEMS,
     DEFAULT_VERSION,
     SCHEMA,
     DefaultsSpec,
@@ -36,6 +37,7 @@ ON_ITEM_FAILURE = ("stop", "collect", "ignore")
 RESERVED = ("inputs", "jobs", "loop", "run", "failure", "true", "false", "null", "in")
 LARGEST_PRIORITY = 32_767  # a small integer in every database
 MAX_FOREACH_ITEMS = 100_000
+_NO_QUEUE: dict[str, Json] = {"queue": None, "priority": None}
 _NAME = re.compile(r"\w[\w.-]{0,99}")
 _VERSION = re.compile(r"[^\s@]{1,50}")
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
@@ -63,7 +65,11 @@ class JobDraft:
 
 @dataclass(slots=True)
 class Draft:
-    """A whole workflow on its way. `build` may be called once no error has been reported."""
+    """A whole workflow on its way. `build` may be called once no error has been reported.
+
+    It sets every field except those of ``config``, so that one meaning has one digest; there, what the file does not
+    say stays unset, so that a worker's own defaults can hold.
+    """
 
     node: Node
     values: dict[str, Json]
@@ -82,7 +88,8 @@ class Draft:
 
     def build(self) -> WorkflowSpec:
         """The spec, with defaults merged into every job."""
-        defaults = DefaultsSpec(**self.default_values, config=self.default_config.build(ConfigDraft()))
+        own_config = self.default_config.build(ConfigDraft())
+        defaults = DefaultsSpec(**(_NO_QUEUE | self.default_values), config=own_config)
         jobs = tuple(self._job(job) for job in self.jobs)
         return WorkflowSpec(
             **self.values,
@@ -103,7 +110,7 @@ class Draft:
             with_=job.with_node.json() if job.with_node else None,
             config=job.config.build(self.default_config),
             outputs=job.outputs_node.json() if job.outputs_node else None,
-            **(self.default_values | job.values),
+            **(_NO_QUEUE | self.default_values | job.values),
         )
 
 
@@ -258,7 +265,7 @@ def _read_job(section: Section, job_id: str, before: str | None) -> JobDraft | N
     _read_needs(section, draft, before)
     draft.values = {
         **_read_queue(section),
-        **written({"join": section.choice("join", JOINS)}),
+        "join": section.choice("join", JOINS) or JOINS[0],
         "description": section.free_text("description"),
         "labels": section.labels(),
     }
@@ -307,12 +314,10 @@ def _read_foreach(section: Section, draft: JobDraft) -> None:
     draft.foreach_in = (
         foreach.get("in", "text", "list", wanted="a list or one ${{ }}") if foreach.require("in") else None
     )
-    draft.foreach = written(
-        {
-            "in": draft.foreach_in.json() if draft.foreach_in else None,
-            "as": name,
-            "limit": foreach.integer("limit", 1, MAX_FOREACH_ITEMS),
-            "max_items": foreach.integer("max_items", 1, MAX_FOREACH_ITEMS),
-            "on_item_failure": foreach.choice("on_item_failure", ON_ITEM_FAILURE),
-        }
-    )
+    draft.foreach = {
+        "in": draft.foreach_in.json() if draft.foreach_in else None,
+        "as": name,
+        "limit": foreach.integer("limit", 1, MAX_FOREACH_ITEMS),
+        "max_items": foreach.integer("max_items", 1, MAX_FOREACH_ITEMS) or DEFAULT_MAX_ITEMS,
+        "on_item_failure": foreach.choice("on_item_failure", ON_ITEM_FAILURE) or ON_ITEM_FAILURE[0],
+    }

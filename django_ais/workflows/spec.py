@@ -33,11 +33,12 @@ class _Frozen(BaseModel):
 class ConfigSpec(_Frozen):
     """How one workflow job runs. Times are seconds; ``None`` means no limit.
 
-    ``extra`` holds every key that is not ours: it belongs to the worker's own config model.
+    ``extra`` holds every key that is not ours: it belongs to the worker's own config model. What the file does not say
+    is unset (``model_fields_set``): a worker's own defaults hold there.
     """
 
     max_retries: int = Field(default=0, ge=0)
-    timeout: float = Field(default=DEFAULT_TIMEOUT_SECONDS, gt=0)
+    timeout: float | None = Field(default=DEFAULT_TIMEOUT_SECONDS, gt=0)
     queue_timeout: float | None = Field(default=None, gt=0)
     total_timeout: float | None = Field(default=None, gt=0)
     backoff: Backoff = Backoff()
@@ -138,6 +139,6 @@ class WorkflowSpec(_Frozen):
         return cls.model_validate(dict(document))
 
     def digest(self) -> str:
-        """SHA-256, in hex, of the canonical JSON: equal specs have equal digests on every machine."""
+        """SHA-256, in hex, of the canonical JSON: one meaning, one digest, on every machine."""
         text = json.dumps(self.to_document(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()

@@ -14,7 +14,9 @@ from django_ais.workflows.schemas import WorkerInfo
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs/reference/workflow-errors.md").read_text(encoding="utf-8")
-SECTIONS = {code: body for code, body in re.findall(r"^### ([WX]\d{3})\n(.*?)(?=^##|\Z)", PAGE, re.MULTILINE | re.DOTALL)}
+SECTIONS = {
+    code: body for code, body in re.findall(r"^### ([WX]\d{3})\n(.*?)(?=^##|\Z)", PAGE, re.MULTILINE | re.DOTALL)
+}
 ROWS = dict(re.findall(r"^\| \[([WX]\d{3})\]\(#[wx]\d{3}\) \| ([a-z ]+) \|", PAGE, re.MULTILINE))
 CODE = re.compile(r'"([WX]\d{3})"')
 OCR = WorkerInfo(
@@ -23,7 +25,10 @@ OCR = WorkerInfo(
     output_schema={"type": "object", "properties": {"pages": {"type": "array"}, "language": {"type": "string"}}},
     config_schema={"type": "object", "properties": {"language": {"type": "string"}}},
 )
-WORKERS = {"documents.ocr": OCR, **{name: WorkerInfo(name, f"shop.{name}") for name in ("SUMMARIZE", "documents.merge")}}
+WORKERS = {
+    "documents.ocr": OCR,
+    **{name: WorkerInfo(name, f"shop.{name}") for name in ("SUMMARIZE", "documents.merge")},
+}
 CONTEXT = {"inputs": {"title": "Notice", "count": 3, "long": "x" * 40_000}}
 
 

@@ -14,7 +14,15 @@ from django_ais.workflows.expressions import Reference, parse
 from django_ais.workflows.functions import FUNCTION_NAMES
 
 CONTEXT = {
-    "inputs": {"title": "Notice", "count": 3, "ratio": 0.5, "tags": ["a", "b"], "none": None, "odd name": 1, "on": True},
+    "inputs": {
+        "title": "Notice",
+        "count": 3,
+        "ratio": 0.5,
+        "tags": ["a", "b"],
+        "none": None,
+        "odd name": 1,
+        "on": True,
+    },
     "jobs": {"ocr": {"status": "succeeded", "outputs": {"pages": [{"text": "one"}, {"text": "two"}]}}},
     "page": {"text": "two"},
     "loop": {"index": 1},
@@ -298,7 +306,7 @@ def test_no_way_leads_to_a_python_attribute(text):
     """Given Python objects around, when an expression reaches for an attribute, then it is an error."""
 
     class Trap:
-        secret = "s3cret"  # noqa: S105
+        secret = "s3cret"
 
         def __getitem__(self, key):
             raise AssertionError("indexed")
@@ -333,7 +341,18 @@ def test_numbers_from_outside_may_be_too_large():
     """Given integers beyond doubles, when they are computed with, then the error is ours."""
     context = {"n": 10**400, "x": 1.5, "inf": math.inf}
 
-    for text in ("n + x", "n * x", "n / x", "double(n)", "n + 1", "inf + 1", "int(inf)", "round(inf)", "json(inf)", "-n"):
+    for text in (
+        "n + x",
+        "n * x",
+        "n / x",
+        "double(n)",
+        "n + 1",
+        "inf + 1",
+        "int(inf)",
+        "round(inf)",
+        "json(inf)",
+        "-n",
+    ):
         assert refusal(text, context).rule in ("X221", "X222"), text
 
 

@@ -18,7 +18,9 @@ def workflow(**jobs):
     """A workflow from `name=(join, needs...)`."""
     return WorkflowSpec(
         name="w",
-        jobs=tuple(JobSpec(id=name, type="T", worker="T", join=join, needs=needs) for name, (join, *needs) in jobs.items()),
+        jobs=tuple(
+            JobSpec(id=name, type="T", worker="T", join=join, needs=needs) for name, (join, *needs) in jobs.items()
+        ),
     )
 
 
@@ -148,11 +150,16 @@ def test_cycles_are_named_from_the_job_that_stands_first():
 
 
 GRAPHS = st.lists(st.tuples(st.sampled_from(JOINS), st.sets(st.integers(0, 8)))).map(
-    lambda jobs: workflow(
-        **{f"j{n}": (join, *(f"j{need}" for need in sorted(needs) if need < n)) for n, (join, needs) in enumerate(jobs)}
+    lambda jobs: (
+        workflow(
+            **{
+                f"j{n}": (join, *(f"j{need}" for need in sorted(needs) if need < n))
+                for n, (join, needs) in enumerate(jobs)
+            }
+        )
+        if jobs
+        else workflow(j0=("all_succeeded",))
     )
-    if jobs
-    else workflow(j0=("all_succeeded",))
 )
 
 

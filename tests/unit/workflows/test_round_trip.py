@@ -22,10 +22,18 @@ TRICKY = st.sampled_from(
 )  # fmt: skip
 TEXTS = TRICKY | st.text(alphabet=st.characters(exclude_categories=["Cs"], exclude_characters="\0$"), max_size=30)
 SCALARS = (
-    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False) | TEXTS
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | TEXTS
 )
-VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3), max_leaves=8)
-NAMES = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,8}", fullmatch=True).filter(lambda name: name not in ("in", "true", "false", "null"))
+VALUES = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3), max_leaves=8
+)
+NAMES = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,8}", fullmatch=True).filter(
+    lambda name: name not in ("in", "true", "false", "null")
+)
 SHORT = TEXTS.filter(lambda text: 0 < len(text) <= 100)
 DURATIONS = st.sampled_from([1, 0.5, 300, "500ms", "30s", "5m", "2h", "1d", "1.5h"])
 OWN_KEYS = st.dictionaries(st.sampled_from(["model", "x1", "no", "1.10"]), VALUES, max_size=2)
@@ -39,7 +47,12 @@ CONFIGS = st.builds(
             "queue_timeout": st.none() | DURATIONS,
             "total_timeout": st.none() | DURATIONS,
             "backoff": st.fixed_dictionaries(
-                {}, optional={"kind": st.sampled_from(["exponential", "constant"]), "first": DURATIONS, "jitter": st.just(True)}
+                {},
+                optional={
+                    "kind": st.sampled_from(["exponential", "constant"]),
+                    "first": DURATIONS,
+                    "jitter": st.just(True),
+                },
             ),
             "retry_on": st.lists(SHORT, max_size=2),
             "no_retry_on": st.lists(SHORT, max_size=2),
@@ -64,7 +77,9 @@ def documents(draw):
             "version": st.sampled_from(["1", "1.10", "2.0.0-rc1", "no"]),
             "description": TEXTS,
             "labels": LABELS,
-            "inputs": st.sampled_from([{}, {"type": "object", "properties": {"a": {"type": "string", "default": "no"}}}]),
+            "inputs": st.sampled_from(
+                [{}, {"type": "object", "properties": {"a": {"type": "string", "default": "no"}}}]
+            ),
             "defaults": st.fixed_dictionaries({}, optional={**QUEUES, "config": CONFIGS}),
             "outputs": VALUES,
             "x-free": VALUES,
@@ -131,7 +146,10 @@ def test_storing_and_reading_back_is_the_same(document):
     assert again.digest() == spec.digest()
 
 
-@given(st.text(max_size=200) | st.lists(TRICKY | st.sampled_from(["name: w\n", "jobs:\n", "  - type: T\n", "    if: "])).map("".join))
+@given(
+    st.text(max_size=200)
+    | st.lists(TRICKY | st.sampled_from(["name: w\n", "jobs:\n", "  - type: T\n", "    if: "])).map("".join)
+)
 def test_any_text_is_loaded_or_has_problems(text):
     """Given any text, when loaded, then there is a spec or an error, and never an exception."""
     loaded = load(text)

@@ -66,8 +66,12 @@ def test_the_digest_follows_the_meaning():
 def test_the_digest_is_the_same_in_another_process():
     """Given the same file in another process with other hashing, when digested, then the digest is the same."""
     code = f"from django_ais.workflows.loader import load; print(load({TEXT!r}).require().digest())"
-    done = subprocess.run(  # noqa: S603
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": "7", "PYTHONPATH": "."}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PYTHONHASHSEED": "7", "PYTHONPATH": "."},
     )
 
     assert done.stdout.strip() == spec_of().digest()
@@ -80,7 +84,7 @@ def test_the_language_needs_no_django():
         "from django_ais.workflows import diff, expressions, graph, loader, schemas, spec, templates\n"
         "assert loader.load('name: w\\njobs: [{type: T}]').spec"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": "."})  # noqa: S603
+    subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": "."})
 
 
 def test_differences_are_named_by_job_and_key():
@@ -103,6 +107,15 @@ def test_differences_are_named_by_job_and_key():
         "+ job review (worker review, needs ocr)",
         "+ job store (worker store, starts at once)",
     ]
+
+
+def test_what_is_said_differs_from_what_is_left_out():
+    """Given a default that one version writes out, when compared, then it is a difference: a worker's default differs."""
+    old, new = spec_of("name: w\njobs: [{type: T}]"), spec_of("name: w\njobs: [{type: T, config: {timeout: 300}}]")
+
+    assert semantic_diff(old, new) == ["~ job T: config.timeout added: 300.0"]
+    assert old.digest() != new.digest()
+    assert spec_of("name: w\njobs: [{type: T, join: all_succeeded, queue: }]").digest() == old.digest()
 
 
 def test_a_new_order_of_jobs_is_a_difference():
