@@ -4,6 +4,7 @@ import sys
 from types import ModuleType
 
 from django.apps import AppConfig, apps
+from django.db.backends.signals import connection_created
 from django.utils.module_loading import autodiscover_modules
 
 
@@ -14,7 +15,9 @@ class DjangoAisConfig(AppConfig):
 
     def ready(self) -> None:
         from django_ais import checks  # noqa: F401 (importing it registers them)
+        from django_ais.runtime import database
 
+        connection_created.connect(database.prepare_sqlite, dispatch_uid="django_ais.sqlite")
         autodiscover_modules("workers")
         for config in apps.get_app_configs():
             if config is not self and (module := sys.modules.get(f"{config.name}.workers")) is not None:

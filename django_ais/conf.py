@@ -80,6 +80,10 @@ class Settings(BaseModel):
     drain_seconds: float = Field(
         default=30.0, ge=0, description="How long a stopping worker process waits for its running jobs."
     )
+    sqlite_wal: bool = Field(
+        default=True,
+        description="Put a SQLite database of jobs into WAL mode, where readers and the writer do not wait.",
+    )
     max_payload_bytes: int = Field(
         default=1024 * 1024, gt=0, description="The size limit of a payload or a result, as JSON."
     )

@@ -294,7 +294,7 @@ def _limits(config: Mapping[str, Any]) -> JobConfig:
 
 def _create(row: Values) -> JobPacket:
     if row["idempotency_key"] is None:
-        _write(lambda: lifecycle.create_roots([row]))
+        lifecycle.create_root(row)
     elif not _write(lambda: lifecycle.create_once(row)):
         return _existing(row)
     database.after_commit(relay.announce, row)

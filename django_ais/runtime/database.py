@@ -20,6 +20,7 @@ from django.db import DatabaseError, connections, models, router, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils import timezone
 
+from django_ais import conf
 from django_ais.models import Election, JobPacket
 from django_ais.runtime import failpoints
 
@@ -63,17 +64,42 @@ def transact(work: Callable[[], T]) -> T:
 
     Never inside a caller's transaction: what was recorded must stay recorded whatever the caller does next.
     """
-    using = database()
-    for turn in range(TRIES):
+
+    def whole() -> T:
+        with _writing(database()):
+            value = work()
+            failpoints.hit("before_commit")
+        return value
+
+    return _patiently(whole)
+
+
+def at_once(statement: Callable[[], T]) -> T:
+    """Run one statement that is a transaction by itself, without the round trips of BEGIN and COMMIT; as `transact`."""
+
+    def whole() -> T:
+        failpoints.hit("before_commit")
+        if connection().vendor == "sqlite" and not connection().in_atomic_block:
+            with _writer(database()):
+                return statement()
+        return statement()
+
+    return _patiently(whole)
+
+
+def _patiently(work: Callable[[], T]) -> T:
+    for _ in range(TRIES - 1):
         try:
-            with _writing(using):
-                value = work()
-                failpoints.hit("before_commit")
-            return value
+            return work()
         except DatabaseError as error:
-            if turn == TRIES - 1 or connections[using].in_atomic_block or not _is_deadlock(error):
+            if connection().in_atomic_block or not _is_deadlock(error):
                 raise
-    raise AssertionError("unreachable")
+    return work()
+
+
+def can_combine() -> bool:
+    """Whether several writes can be one statement here: PostgreSQL, outside of any transaction."""
+    return is_postgres() and not connection().in_atomic_block
 
 
 def _is_deadlock(error: BaseException) -> bool:
@@ -90,11 +116,14 @@ def _writing(using: str) -> Iterator[None]:
         return
     # SQLite has one writer. Waiting here is fair and cheap; waiting inside SQLite is neither, and a transaction that
     # reads before it writes fails at once if somebody else wrote in between: so ours write first.
-    writer = _writers.setdefault(str(current.settings_dict["NAME"]), threading.RLock())
-    with writer, transaction.atomic(using=using, durable=True):
+    with _writer(using), transaction.atomic(using=using, durable=True):
         if (getattr(current, "transaction_mode", None) or "DEFERRED").upper() == "DEFERRED":
             execute(f"UPDATE {table(Election)} SET owner = owner WHERE duty = ''")
         yield
+
+
+def _writer(using: str) -> threading.RLock:
+    return _writers.setdefault(str(connections[using].settings_dict["NAME"]), threading.RLock())
 
 
 def after_commit(handler: Callable[[list[Any]], None], item: Any) -> None:
@@ -119,7 +148,12 @@ def after_commit(handler: Callable[[list[Any]], None], item: Any) -> None:
     if key not in batches:
         batch: list[Any] = []
         batches[key] = batch
-        transaction.on_commit(lambda: handler(batch), using=database(), robust=True)
+
+        def run() -> None:
+            batches.pop(key, None)
+            handler(batch)
+
+        transaction.on_commit(run, using=database(), robust=True)
     batches[key].append(item)
 
 
@@ -188,7 +222,7 @@ def insert(model: type[models.Model], rows: Sequence[Mapping[str, Any]], *, endi
     done = 0
     limit = _rows_a_statement(model)
     for start in range(0, len(rows), limit):
-        done += _insert(model, rows[start : start + limit], ending)
+        done += execute(*insertion(model, rows[start : start + limit], ending=ending))
     return done
 
 
@@ -197,24 +231,33 @@ def _rows_a_statement(model: type[models.Model]) -> int:
     return min(500, most // len(model._meta.concrete_fields)) if most else 500
 
 
-def _insert(model: type[models.Model], rows: Sequence[Mapping[str, Any]], ending: str) -> int:
+def insertion(
+    model: type[models.Model], rows: Sequence[Mapping[str, Any]], *, ending: str = "", source: str = ""
+) -> Raw:
+    """The INSERT of rows, as SQL; see `insert`. With ``source`` it happens once for each row that this FROM gives."""
     quote = connection().ops.quote_name
     fields = [field for field in model._meta.concrete_fields if not isinstance(field, models.AutoField)]
     groups: list[str] = []
     params: list[Any] = []
     for row in rows:
-        pieces = []
-        for field in fields:
-            value = row[field.attname] if field.attname in row else field.get_default()
-            if isinstance(value, Raw):
-                pieces.append(value.text)
-                params.extend(value.params)
-            else:
-                pieces.append("%s")
-                params.append(prepared(field, value))
-        groups.append(f"({', '.join(pieces)})")
+        pieces = [_cell(field, row, params, typed=bool(source)) for field in fields]
+        groups.append(", ".join(pieces))
     columns = ", ".join(quote(str(field.column)) for field in fields)
-    return execute(f"INSERT INTO {table(model)} ({columns}) VALUES {', '.join(groups)}{ending}", params)
+    if source:
+        values = " UNION ALL ".join(f"SELECT {group} FROM {source}" for group in groups)
+    else:
+        values = "VALUES " + ", ".join(f"({group})" for group in groups)
+    return Raw(f"INSERT INTO {table(model)} ({columns}) {values}{ending}", tuple(params))
+
+
+def _cell(field: models.Field[Any, Any], row: Mapping[str, Any], params: list[Any], *, typed: bool) -> str:
+    value = row[field.attname] if field.attname in row else field.get_default()
+    if isinstance(value, Raw):
+        params.extend(value.params)
+        return value.text
+    params.append(prepared(field, value))
+    kind = str(field.db_type(connection())) if typed else ""
+    return f"%s::{kind}" if kind and "char" not in kind else "%s"  # a cast to varchar(n) would cut
 
 
 @cache
@@ -240,6 +283,13 @@ def assignments(values: Mapping[str, Any]) -> Raw:
 def as_uuid(value: Any) -> UUID:
     """An id as the database gave it."""
     return value if isinstance(value, UUID) else UUID(str(value))
+
+
+def prepare_sqlite(*, connection: BaseDatabaseWrapper, **_: Any) -> None:
+    """Put a new connection's SQLite file into WAL mode (a receiver of ``connection_created``)."""
+    if connection.vendor == "sqlite" and connection.alias == database() and conf.current().sqlite_wal:
+        with connection.cursor() as cursor:
+            cursor.execute("PRAGMA journal_mode=WAL")
 
 
 def dedicated_connection() -> None:

@@ -132,9 +132,39 @@ def _insert(root_id: UUID, tenant: str, drafts: Sequence[Draft], first: int) -> 
     database.after_commit(publish, (tenant, rows))
 
 
-def insert_first(root_id: UUID, tenant: str, draft: Draft) -> None:
-    """Insert the event that a new run's counters row already counts."""
-    _insert(root_id, tenant, [draft], 1)
+def insert_first(drafts: Sequence[tuple[str, Draft]]) -> None:
+    """Insert the first events of new runs, by tenant; their counters rows count them already."""
+    rows = [(tenant, first_row(draft)) for tenant, draft in drafts]
+    sql.insert_events([row for _, row in rows])
+    for tenant, row in rows:
+        database.after_commit(publish, (tenant, [row]))
+
+
+def first_row(draft: Draft) -> dict[str, Any]:
+    """The row of a run's first event, which its root says."""
+    return _row(draft.job_id, draft, 1)
+
+
+def settle_alone(lease: Lease, values: dict[str, Any], drafts: Sequence[Draft]) -> bool:
+    """Write a job's last columns and its last events in one statement (PostgreSQL); False if the fence is not ours."""
+    rows = [_row(lease.root_id, draft, 0) for draft in drafts]
+    first = database.at_once(lambda: sql.settle_alone(lease.job_id, lease.epoch, lease.owner, values, rows))
+    return first is not None and _publish_from(first, lease, rows)
+
+
+def record_step(lease: Lease, step: dict[str, Any], drafts: Sequence[Draft]) -> bool:
+    """Write a step and what was said before it in one statement (PostgreSQL); False if the fence is not ours."""
+    rows = [_row(lease.root_id, draft, 0) for draft in drafts]
+    held, first = database.at_once(lambda: sql.record_step(lease.job_id, lease.epoch, lease.owner, step, rows))
+    return held and _publish_from(first, lease, rows)
+
+
+def _publish_from(first: int, lease: Lease, rows: Sequence[dict[str, Any]]) -> bool:
+    for place, row in enumerate(rows):
+        row["seq"] = first + place
+    if rows:
+        publish([(lease.tenant, rows)])
+    return True
 
 
 def _row(root_id: UUID, draft: Draft, seq: int) -> dict[str, Any]:

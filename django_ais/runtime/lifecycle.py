@@ -113,17 +113,32 @@ def queued(job: Values) -> Draft:
 def create_roots(jobs: Sequence[Values]) -> None:
     """Insert roots with their counters and their first event. Locks no row that anybody else could want."""
     sql.insert_jobs(jobs)
-    database.insert(JobCounters, [{"job_id": job["id"], "last_seq": 1} for job in jobs])
-    for job in jobs:
-        journal.insert_first(job["id"], job["tenant"], queued(job))
+    database.insert(JobCounters, [_counters(job) for job in jobs])
+    journal.insert_first([(job["tenant"], queued(job)) for job in jobs])
+
+
+def create_root(job: Values) -> None:
+    """Insert one root, as `create_roots` does, in the caller's transaction or else in one of its own."""
+    if database.can_combine():
+        event = journal.first_row(queued(job))
+        database.at_once(lambda: sql.insert_run(job, _counters(job), event))
+        journal.publish([(job["tenant"], [event])])
+    elif database.is_in_transaction():
+        create_roots([job])
+    else:
+        database.transact(lambda: create_roots([job]))
+
+
+def _counters(job: Values) -> Values:
+    return {"job_id": job["id"], "last_seq": 1}
 
 
 def create_once(job: Values) -> bool:
     """Insert a root unless its idempotency key is taken; the caller's transaction survives either way."""
     if not sql.insert_jobs([job], ending=database.IGNORE):
         return False
-    database.insert(JobCounters, [{"job_id": job["id"], "last_seq": 1}])
-    journal.insert_first(job["id"], job["tenant"], queued(job))
+    database.insert(JobCounters, [_counters(job)])
+    journal.insert_first([(job["tenant"], queued(job))])
     return True
 
 
@@ -143,7 +158,7 @@ def claim(job_id: UUID, *, alone: bool, inline: bool = False) -> tuple[JobPacket
     """
     owner, seconds, instant = new_owner(), _lease_seconds(inline), time.monotonic()
     most = conf.current().max_deliveries
-    row = database.transact(
+    row = database.at_once(
         lambda: sql.claim(
             job_id,
             owner=owner,
@@ -159,7 +174,7 @@ def claim_due(queue: str, *, limit: int, alone: bool, inline: bool = False) -> l
     """Take up to ``limit`` due jobs of a queue in one commit."""
     owner, seconds, instant = new_owner(), _lease_seconds(inline), time.monotonic()
     most = conf.current().max_deliveries
-    rows = database.transact(
+    rows = database.at_once(
         lambda: sql.claim_due(
             queue,
             owner=owner,
@@ -196,10 +211,15 @@ GIVEN_UP: Values = {"lease_owner": "", "lease_expires_at": None, "deliveries": 0
 
 def leave(lease: Lease, status: JobStatus, values: Values) -> None:
     """Move a running job on under its fence; raises `LeaseLost` if the fence is not ours any more."""
+    if not sql.write_fenced(lease.job_id, lease.epoch, lease.owner, left(status, values)):
+        raise LeaseLost(f"job {lease.job_id} belongs to somebody else now")
+
+
+def left(status: JobStatus, values: Values) -> Values:
+    """The columns of a job that an attempt moves on."""
     if status in TERMINAL:
         values = {**values, "finished_at": database.now(), "waiting_on": None}
-    if not sql.write_fenced(lease.job_id, lease.epoch, lease.owner, {**GIVEN_UP, **values, "status": status.value}):
-        raise LeaseLost(f"job {lease.job_id} belongs to somebody else now")
+    return {**GIVEN_UP, **values, "status": status.value}
 
 
 def again(delay: float) -> Values:
@@ -237,7 +257,7 @@ def release(lease: Lease) -> bool:
         "deliveries": Raw("deliveries - 1"),
         "status": "queued",
     }
-    return database.transact(lambda: sql.write_fenced(lease.job_id, lease.epoch, lease.owner, values))
+    return database.at_once(lambda: sql.write_fenced(lease.job_id, lease.epoch, lease.owner, values))
 
 
 def resume(row: JobPacket, reason: str) -> Values | None:

@@ -22,7 +22,7 @@ from django_ais import conf, events, registry, signals
 from django_ais.exceptions import AisError, JobTimeoutError, PartialEnqueueError, WorkerCrashed
 from django_ais.models import JobPacket
 from django_ais.queues import QueueMessage
-from django_ais.runtime import database, failpoints, journal, lifecycle, sql, stopping
+from django_ais.runtime import database, failpoints, journal, lifecycle, overdue, sql, stopping
 from django_ais.runtime.engine import Moved, announced
 from django_ais.runtime.journal import Draft
 from django_ais.states import JobStatus
@@ -88,7 +88,7 @@ def _message(alias: str, job: dict[str, Any], has_priority: bool) -> QueueMessag
 
 def _announce_soon(ids: Sequence[UUID]) -> None:
     try:
-        database.transact(lambda: sql.announce_now(ids))
+        database.transact(lambda: overdue.announce_now(ids))
     except DatabaseError:
         logger.warning("could not mark %d jobs as unannounced; they are announced again later", len(ids), exc_info=True)
 
@@ -151,7 +151,7 @@ def _each(rows: Iterable[Any], act: Callable[[Any], Moved | None]) -> int:
 
 
 def _sweep_leases() -> int:
-    return _each(sql.expired_leases(), _lost)
+    return _each(overdue.expired_leases(), _lost)
 
 
 def _lost(row: JobPacket) -> Moved | None:
@@ -165,7 +165,7 @@ def _lost(row: JobPacket) -> Moved | None:
     def work() -> Moved | None:
         values = {**lifecycle.again(0.0), "status": "queued", "lease_owner": "", "lease_expires_at": None}
         values["waiting_on"] = {"reason": "worker_lost"}
-        if not sql.change(row.id, values, statuses=["running"], where=sql.lease_expired(row.lease_epoch)):
+        if not sql.change(row.id, values, statuses=["running"], where=overdue.lease_expired(row.lease_epoch)):
             return None
         moved = Moved(announce=[announced(row)])
         lost = events.JobRetried(
@@ -183,7 +183,7 @@ def _same(job: JobPacket, row: JobPacket) -> bool:
 
 
 def _sweep_limits() -> int:
-    return _each(sql.past_limits(), _too_late)
+    return _each(overdue.past_limits(), _too_late)
 
 
 def _too_late(row: JobPacket) -> Moved | None:
@@ -195,11 +195,11 @@ def _too_late(row: JobPacket) -> Moved | None:
 
 
 def _sweep_cascades() -> int:
-    return _each(sql.recorded_cascades(), lambda row: stopping.cancel_children(row.id))
+    return _each(overdue.recorded_cascades(), lambda row: stopping.cancel_children(row.id))
 
 
 def _sweep_announcements() -> int:
-    rows = database.transact(lambda: sql.take_unannounced(conf.current().announce_again_seconds))
+    rows = database.transact(lambda: overdue.take_unannounced(conf.current().announce_again_seconds))
     if rows:
         announce([announced(row) for row in rows])
     return len(rows)
@@ -241,9 +241,9 @@ class Sweeper:
         seconds = conf.current().sweep_seconds
         try:
             close_old_connections()
-            if database.transact(lambda: sql.elect("sweep", self._owner, seconds * 3)):
+            if database.transact(lambda: overdue.elect("sweep", self._owner, seconds * 3)):
                 sweep()
-                return min(seconds, max(sql.next_announcement() or seconds, 0.05))
+                return min(seconds, max(overdue.next_announcement() or seconds, 0.05))
         except Exception:  # the sweep must outlive whatever one round met
             logger.warning("a sweep failed; the next round tries again", exc_info=True)
             connections.close_all()

@@ -11,15 +11,15 @@ from uuid import UUID
 
 from django.utils import timezone
 
-from django_ais.models import AgentEvent, Election, JobCounters, JobPacket, JobStep
+from django_ais.models import AgentEvent, JobCounters, JobPacket, JobStep
 from django_ais.runtime.database import (
-    IGNORE,
     Raw,
     as_uuid,
     assignments,
     database,
     execute,
     insert,
+    insertion,
     is_postgres,
     job_ids,
     jobs,
@@ -28,6 +28,8 @@ from django_ais.runtime.database import (
     query,
     table,
 )
+
+EventRows = Sequence[Mapping[str, Any]]
 
 SUSPECT_AFTER = 2  # claims that ended with a dead process; from then on a job runs alone
 
@@ -175,6 +177,65 @@ def insert_jobs(rows: Sequence[Mapping[str, Any]], *, ending: str = "") -> int:
     return insert(JobPacket, rows, ending=ending)
 
 
+def insert_run(job: Mapping[str, Any], counters: Mapping[str, Any], event: Mapping[str, Any]) -> None:
+    """Insert a root, its counters and its first event, in one statement (PostgreSQL)."""
+    parts = [insertion(JobPacket, [job]), insertion(JobCounters, [counters]), insertion(AgentEvent, [event])]
+    text = f"WITH job AS ({parts[0].text}), counters AS ({parts[1].text}) {parts[2].text}"
+    execute(text, [value for part in parts for value in part.params])
+
+
+def settle_alone(job_id: UUID, epoch: int, owner: str, values: Mapping[str, Any], events: EventRows) -> int | None:
+    """Write a running job's columns under its fence with the events that tell of it, in one statement (PostgreSQL).
+
+    Returns the number of the first event; None if the fence is not ours any more.
+    """
+    sets, root = assignments(values), job_ids([events[0]["root_id"]])[0]
+    name, rows = table(JobPacket), _numbered_later(events)
+    found = query(
+        f"WITH ours AS (UPDATE {name} SET {sets.text}"
+        " WHERE id = %s AND lease_epoch = %s AND lease_owner = %s AND status = 'running' RETURNING id),"
+        f" numbered AS (UPDATE {table(JobCounters)} SET last_seq = last_seq + %s"
+        " WHERE job_id = %s AND EXISTS (SELECT 1 FROM ours) RETURNING last_seq),"
+        f" told AS ({rows.text})"
+        " SELECT last_seq FROM numbered",
+        [*sets.params, *job_ids([job_id]), epoch, owner, len(events), root, *rows.params],
+    )
+    return int(found[0][0]) - len(events) + 1 if found else None
+
+
+def record_step(job_id: UUID, epoch: int, owner: str, step: Mapping[str, Any], events: EventRows) -> tuple[bool, int]:
+    """Insert a step under its job's fence with the events said before it, in one statement (PostgreSQL).
+
+    Returns whether the fence is ours, and the number of the first event. The job's row is held FOR SHARE: see
+    `hold_fenced`.
+    """
+    saved = upsertion(step, source="held")
+    parts = [
+        f"WITH held AS (SELECT id FROM {table(JobPacket)}"
+        " WHERE id = %s AND lease_epoch = %s AND lease_owner = %s AND status = 'running' FOR SHARE)",
+        f"step AS ({saved.text})",
+    ]
+    params = [*job_ids([job_id]), epoch, owner, *saved.params]
+    last = "NULL"
+    if events:
+        rows = _numbered_later(events)
+        parts.append(
+            f"numbered AS (UPDATE {table(JobCounters)} SET last_seq = last_seq + %s"
+            " WHERE job_id = %s AND EXISTS (SELECT 1 FROM held) RETURNING last_seq)"
+        )
+        parts.append(f"told AS ({rows.text})")
+        params += [len(events), *job_ids([events[0]["root_id"]]), *rows.params]
+        last = "(SELECT last_seq FROM numbered)"
+    found = query(f"{', '.join(parts)} SELECT count(*), {last} FROM held", params)
+    return bool(found[0][0]), int(found[0][1] or 0) - len(events) + 1
+
+
+def _numbered_later(events: EventRows) -> Raw:
+    """INSERT events whose ``seq`` counts up to the ``last_seq`` of a CTE named ``numbered``; none if it is empty."""
+    behind = [{**row, "seq": Raw("last_seq - %s", (len(events) - 1 - place,))} for place, row in enumerate(events)]
+    return insertion(AgentEvent, behind, source="numbered")
+
+
 def copy_steps(old: UUID, new: UUID) -> None:
     """Give a job the finished steps of another, so that it does not execute them again."""
     done = JobStep.objects.using(database()).filter(job_id=old, status="done").exclude(kind="child")
@@ -188,7 +249,12 @@ def allow_repeat(job_id: UUID) -> None:
 
 
 def upsert_step(row: Mapping[str, Any]) -> None:
-    """Insert a step, or take the place of one that is not done; its usage is added to what an earlier try was
+    """Insert a step; see `upsertion`."""
+    execute(*upsertion(row))
+
+
+def upsertion(row: Mapping[str, Any], *, source: str = "") -> Raw:
+    """The INSERT of a step, or take the place of one that is not done; its usage is added to what an earlier try was
     charged.
     """
     name = table(JobStep)
@@ -199,7 +265,9 @@ def upsert_step(row: Mapping[str, Any]) -> None:
     sums = ", ".join(
         f"{column} = {name}.{column} + EXCLUDED.{column}" for column in ("input_tokens", "output_tokens", "cost")
     )
-    insert(JobStep, [row], ending=f" ON CONFLICT (job_id, key) DO UPDATE SET {sets}, {sums}")
+    # WHERE true: without it "ON" after a SELECT could be read as a join's.
+    ending = f"{' WHERE true' if source else ''} ON CONFLICT (job_id, key) DO UPDATE SET {sets}, {sums}"
+    return insertion(JobStep, [row], ending=ending, source=source)
 
 
 # -- counting and numbering ------------------------------------------------------------------------------------------
@@ -255,106 +323,3 @@ def fences(ids: Sequence[UUID]) -> dict[UUID, tuple[int, str, str]]:
 def insert_events(rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert numbered events."""
     insert(AgentEvent, rows)
-
-
-# -- what the sweep looks for
-# --------------------------------------------------------------------------------------------
-
-ROUND = 200  # rows of one kind that one round acts on
-
-
-def lease_expired(epoch: int) -> Raw:
-    """The condition that a lease with this epoch has run out."""
-    moment = now()
-    return Raw(f"lease_epoch = %s AND lease_expires_at <= {moment.text}", (epoch, *moment.params))
-
-
-def expired_leases() -> list[JobPacket]:
-    """Running jobs whose lease has run out: their worker process is gone."""
-    moment = now()
-    return jobs(
-        f"SELECT * FROM {table(JobPacket)}"
-        f" WHERE status = 'running' AND lease_expires_at <= {moment.text} LIMIT {ROUND}",
-        moment.params,
-    )
-
-
-def past_limits() -> list[JobPacket]:
-    """Open jobs whose time is over: waiting for their first claim, or as a whole."""
-    moment = now()
-    name = table(JobPacket)
-    return jobs(
-        f"SELECT * FROM (SELECT * FROM {name}"
-        f" WHERE status = 'queued' AND start_by_at <= {moment.text} LIMIT {ROUND}) waiting"
-        f" UNION SELECT * FROM (SELECT * FROM {name} WHERE status IN ('queued', 'running', 'suspended')"
-        f" AND expires_at <= {moment.text} LIMIT {ROUND}) late",
-        [*moment.params, *moment.params],
-    )
-
-
-def recorded_cascades() -> list[JobPacket]:
-    """Parents whose open children are still to be cancelled."""
-    return list(
-        JobPacket.objects.using(database())
-        .filter(cancel_children_at__isnull=False)
-        .order_by("cancel_children_at")[:ROUND]
-    )
-
-
-def take_unannounced(first_wait: float) -> list[JobPacket]:
-    """Queued jobs to announce now; each is looked at again after a wait that doubles, up to an hour."""
-    name, moment, end = table(JobPacket), now(), now(first_wait)
-    skip = " FOR NO KEY UPDATE SKIP LOCKED" if is_postgres() else ""
-    due = query(
-        f"SELECT id, announcements FROM {name} WHERE status = 'queued' AND announce_at <= {moment.text}"
-        f" ORDER BY announce_at LIMIT 500{skip}",
-        moment.params,
-    )
-    by_wait: dict[int, list[UUID]] = {}
-    for job_id, announcements in due:
-        by_wait.setdefault(min(announcements, 6), []).append(as_uuid(job_id))
-    for doublings, ids in by_wait.items():
-        end = now(min(first_wait * 2**doublings, 3600.0))
-        execute(
-            f"UPDATE {name} SET announcements = announcements + 1, announce_at = {end.text}"
-            f" WHERE id IN ({placeholders(ids)})",
-            [*end.params, *job_ids(ids)],
-        )
-    return list(JobPacket.objects.using(database()).filter(id__in=[as_uuid(row[0]) for row in due])) if due else []
-
-
-def announce_now(ids: Sequence[UUID]) -> None:
-    """Let the next sweep announce these jobs: the queue did not take their messages."""
-    moment = now()
-    execute(
-        f"UPDATE {table(JobPacket)} SET announce_at = {moment.text}"
-        f" WHERE status = 'queued' AND id IN ({placeholders(ids)})",
-        [*moment.params, *job_ids(ids)],
-    )
-
-
-def next_announcement() -> float | None:
-    """Seconds until a queued job is to be announced; None if there is none."""
-    rows = (
-        JobPacket.objects.using(database()).filter(status="queued", announce_at__isnull=False).order_by("announce_at")
-    )
-    first = rows.values_list("announce_at", flat=True).first()
-    return None if first is None else (first - timezone.now()).total_seconds()
-
-
-# -- duties ----------------------------------------------------------------------------------------------------------
-
-
-def elect(duty: str, owner: str, seconds: float) -> bool:
-    """Become, or stay, the one process that does a duty for the next ``seconds``."""
-    moment, end = now(), now(seconds)
-    name = table(Election)
-    insert(Election, [{"duty": duty, "owner": "", "expires_at": now(-1)}], ending=IGNORE)
-    return (
-        execute(
-            f"UPDATE {name} SET owner = %s, expires_at = {end.text}"
-            f" WHERE duty = %s AND (owner = %s OR expires_at <= {moment.text})",
-            [owner, *end.params, duty, owner, *moment.params],
-        )
-        == 1
-    )

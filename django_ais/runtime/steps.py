@@ -90,7 +90,7 @@ class Ledger:
         if step is not None and step.status == "intended" and repeat == "never":
             raise StepInDoubtError(
                 f"step '{key}' of job {self._attempt.row.id} was begun and a crash hid its outcome; it may not be "
-                "repeated by itself. Look at what it did outside, then jobs.resume(job) to try it again or jobs.cancel(job)."
+                "repeated by itself. Look at what it did outside; then jobs.resume(job) tries it again, or jobs.cancel(job)."
             )
 
     def _record(self, key: str, kind: str, status: str, inputs: Any, outcome: Outcome) -> None:
@@ -109,7 +109,12 @@ class Ledger:
             "created_at": database.now(),
             "finished_at": None if status == "intended" else database.now(),
         }
-        self._write(lambda moved: sql.upsert_step(values))
+        if database.can_combine():
+            with self._attempt.buffer.draining() as pending:
+                if not journal.record_step(self._attempt.lease, values, pending):
+                    raise LeaseLost(f"job {self._attempt.row.id} belongs to somebody else now")
+        else:
+            self._write(lambda moved: sql.upsert_step(values))
         self._add_usage(outcome.usage)
 
     def _write(self, work: Callable[[Moved], None]) -> Moved:
