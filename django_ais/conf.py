@@ -82,7 +82,7 @@ class Settings(BaseModel):
     )
     sqlite_wal: bool = Field(
         default=True,
-        description="Put a SQLite database of jobs into WAL mode, where readers and the writer do not wait.",
+        description="Put the SQLite file of jobs into WAL mode: readers and the writer never wait for each other.",
     )
     max_payload_bytes: int = Field(
         default=1024 * 1024, gt=0, description="The size limit of a payload or a result, as JSON."

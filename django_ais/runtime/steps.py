@@ -90,7 +90,7 @@ class Ledger:
         if step is not None and step.status == "intended" and repeat == "never":
             raise StepInDoubtError(
                 f"step '{key}' of job {self._attempt.row.id} was begun and a crash hid its outcome; it may not be "
-                "repeated by itself. Look at what it did outside; then jobs.resume(job) tries it again, or jobs.cancel(job)."
+                "repeated by itself. See what it did; then jobs.resume(job) tries it again, or jobs.cancel(job)."
             )
 
     def _record(self, key: str, kind: str, status: str, inputs: Any, outcome: Outcome) -> None:
