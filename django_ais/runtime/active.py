@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID, uuid5
 
+from django.db import transaction
 from pydantic import ValidationError
 from pydantic_core import to_jsonable_python
 
 from django_ais import conf, events, registry
 from django_ais.events import Event
-from django_ais.exceptions import AisError, ConfigurationError
+from django_ais.exceptions import AisError, ConfigurationError, JobError
 from django_ais.gateways import BaseGateway
+from django_ais.models import JobPacket
 from django_ais.retry import JobConfig, foreign_keys
-from django_ais.runtime import bridge, lifecycle
+from django_ais.runtime import bridge, database, lifecycle
 from django_ais.runtime.engine import Attempt, Moved
+from django_ais.runtime.journal import Buffer
 from django_ais.runtime.steps import Ledger, Outcome
 from django_ais.runtime.turns import Conversation
 from django_ais.strategies import BaseStrategy, JobContext
 from django_ais.values import ensure_json
 from django_ais.workers import BaseWorker, Child, Repeat
+
+logger = logging.getLogger("django_ais.runner")
 
 
 class RunningJob:
@@ -132,6 +138,33 @@ class RunningJob:
 
 def _name(worker: BaseWorker) -> str:
     return type(worker).__name__
+
+
+def overrides(worker: BaseWorker, hook: str) -> bool:
+    """Whether an application wrote this hook."""
+    return getattr(type(worker), hook) is not getattr(BaseWorker, hook)
+
+
+def tell_failure(job: RunningJob, worker: BaseWorker, error: Exception) -> None:
+    """Call ``on_failure`` in a savepoint: a hook for failures cannot keep a job from failing."""
+    if not overrides(worker, "on_failure"):
+        return
+    try:
+        with transaction.atomic(using=database.database()):
+            bridge.call(worker.on_failure, job, error)
+    except Exception:
+        logger.exception("on_failure of job %s failed", job.id)
+
+
+def tell_failure_of(row: JobPacket, worker: BaseWorker, error: JobError) -> None:
+    """`tell_failure` for a job that nobody owns; its values can be read, and it has nothing more to say."""
+    try:
+        lease = lifecycle.lease_of(row, expires=0.0)
+        job = RunningJob(Attempt(row, lease, Buffer(lease, flusher=None)), worker, heard=lambda moved: None)
+    except AisError:
+        logger.exception("on_failure of job %s could not be called", row.id)
+        return
+    tell_failure(job, worker, error)
 
 
 def own_config(worker: BaseWorker, config: dict[str, Any]) -> Any:

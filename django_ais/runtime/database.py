@@ -292,6 +292,12 @@ def prepare_sqlite(*, connection: BaseDatabaseWrapper, **_: Any) -> None:
             cursor.execute("PRAGMA journal_mode=WAL")
 
 
+def refresh() -> None:
+    """Drop this thread's connection if it is broken, so that the next statement opens another."""
+    if not connection().in_atomic_block:
+        connection().close_if_unusable_or_obsolete()
+
+
 def dedicated_connection() -> None:
     """Give this thread an unpooled connection of its own, so that heartbeats never wait for a pool that jobs
     exhaust.

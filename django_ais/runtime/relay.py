@@ -19,10 +19,11 @@ from uuid import UUID
 from django.db import DatabaseError, close_old_connections, connections
 
 from django_ais import conf, events, registry, signals
-from django_ais.exceptions import AisError, JobTimeoutError, PartialEnqueueError, WorkerCrashed
+from django_ais.exceptions import AisError, JobError, JobTimeoutError, PartialEnqueueError, WorkerCrashed
 from django_ais.models import JobPacket
 from django_ais.queues import QueueMessage
 from django_ais.runtime import database, failpoints, journal, lifecycle, overdue, sql, stopping
+from django_ais.runtime.active import tell_failure_of
 from django_ais.runtime.engine import Moved, announced
 from django_ais.runtime.journal import Draft
 from django_ais.states import JobStatus
@@ -158,9 +159,7 @@ def _lost(row: JobPacket) -> Moved | None:
     """A job whose worker process is gone: queued again, or failed when that happened too often."""
     if row.deliveries >= conf.current().max_deliveries:
         crashed = WorkerCrashed(f"{row.deliveries} worker processes in a row died while they ran this job")
-        return stopping.end(
-            row.id, JobStatus.FAILED, lifecycle.error_document(crashed), still=lambda job: _same(job, row)
-        )
+        return _fail(row, crashed)
 
     def work() -> Moved | None:
         values = {**lifecycle.again(0.0), "status": "queued", "lease_owner": "", "lease_expires_at": None}
@@ -178,10 +177,6 @@ def _lost(row: JobPacket) -> Moved | None:
     return database.transact(work)
 
 
-def _same(job: JobPacket, row: JobPacket) -> bool:
-    return job.status == row.status and job.lease_epoch == row.lease_epoch
-
-
 def _sweep_limits() -> int:
     return _each(overdue.past_limits(), _too_late)
 
@@ -191,7 +186,22 @@ def _too_late(row: JobPacket) -> Moved | None:
         error = JobTimeoutError("no worker process took the job in time", kind="queue")
     else:
         error = JobTimeoutError("the whole job took longer than its total_timeout", kind="job")
-    return stopping.end(row.id, JobStatus.FAILED, lifecycle.error_document(error))
+    return _fail(row, error)
+
+
+def _fail(row: JobPacket, error: JobError) -> Moved | None:
+    """Fail a job that is still as it was found."""
+
+    def tell(job: JobPacket) -> None:
+        if job.worker in registry.workers():
+            tell_failure_of(job, registry.worker(job.worker)(), error)
+
+    document = lifecycle.error_document(error)
+    return stopping.end(row.id, JobStatus.FAILED, document, still=lambda job: _same(job, row), on_failure=tell)
+
+
+def _same(job: JobPacket, row: JobPacket) -> bool:
+    return job.status == row.status and job.lease_epoch == row.lease_epoch
 
 
 def _sweep_cascades() -> int:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
-from django.db import DatabaseError, close_old_connections, transaction
+from django.db import DatabaseError, close_old_connections
 
 from django_ais import conf, events, registry, signals
 from django_ais.exceptions import ChildrenFailedError, JobError, JobTimeoutError, LeaseLost, StepInDoubtError, StopJob
@@ -20,7 +20,7 @@ from django_ais.models import JobPacket
 from django_ais.queues import ACK, Outcome, retry_in
 from django_ais.retry import Failure, JobConfig, RetryDecision
 from django_ais.runtime import bridge, database, engine, failpoints, journal, lifecycle, relay, streams
-from django_ais.runtime.active import RunningJob, child_row
+from django_ais.runtime.active import RunningJob, child_row, overrides, tell_failure
 from django_ais.runtime.engine import Attempt, Moved
 from django_ais.runtime.journal import Buffer
 from django_ais.runtime.leases import GRACE_SECONDS, Lease, keeper
@@ -131,6 +131,7 @@ class Run:
         except StopJob:
             raise
         except DatabaseError as error:
+            database.refresh()
             if self._attempt.lease.ended is not None:
                 raise LeaseLost(f"the database failed and the lease is gone: {error}") from error
             return self._failed(error)
@@ -156,12 +157,12 @@ class Run:
 
     def _run(self, job: RunningJob) -> Moved:
         worker = self._worker
-        if _overrides(worker, "prepare"):
+        if overrides(worker, "prepare"):
             prepared = lambda: StepOutcome(dict(bridge.call(worker.prepare, job)))  # noqa: E731
             job.inputs = job.ledger.run("prepare", "prepare", None, prepared, repeat="safe")
         limit = conf.current().max_payload_bytes
         result = ensure_json(bridge.call(worker.run, job), what=f"the result of {job.type}", limit=limit)
-        children = bridge.call(worker.route, job, result) if _overrides(worker, "route") else ()
+        children = bridge.call(worker.route, job, result) if overrides(worker, "route") else ()
         failpoints.hit("after_record_before_settle")
         self._attempt.lease.check()
         if children or job.ledger.has_children():
@@ -189,7 +190,7 @@ class Run:
         return engine.succeed(self._attempt, self._row.result, self._on_done(job, self._row.result, children))
 
     def _on_done(self, job: RunningJob, result: Any, children: Sequence[ChildResult]) -> Callable[[], None] | None:
-        if not _overrides(self._worker, "on_done"):
+        if not overrides(self._worker, "on_done"):
             return None
         return lambda: bridge.call(self._worker.on_done, job, result, children)
 
@@ -218,13 +219,8 @@ class Run:
         return self._config.decide(Failure.of(error), retries=self._row.retries, spread=random.random())  # noqa: S311
 
     def _on_failure(self, error: Exception) -> None:
-        if self._job is None or not _overrides(self._worker, "on_failure"):
-            return
-        try:
-            with transaction.atomic(using=database.database()):
-                bridge.call(self._worker.on_failure, self._job, error)
-        except Exception:  # a hook for failures cannot keep a job from failing
-            logger.exception("on_failure of job %s failed", self._row.id)
+        if self._job is not None:
+            tell_failure(self._job, self._worker, error)
 
     def give_up(self) -> None:
         """Fail an attempt whose code ignores its time limit; its thread will find the lease gone."""
@@ -242,10 +238,6 @@ class _Recorded(JobError):
     def __init__(self, document: Any) -> None:
         super().__init__(document["message"])
         self.code = document["code"]
-
-
-def _overrides(worker: BaseWorker, hook: str) -> bool:
-    return getattr(type(worker), hook) is not getattr(BaseWorker, hook)
 
 
 def stop_services() -> None:

@@ -25,10 +25,12 @@ def end(
     document: Values,
     *,
     still: Callable[[JobPacket], bool] = lambda job: True,
+    on_failure: Callable[[JobPacket], None] = lambda job: None,
 ) -> Moved | None:
     """End an open job as ``cancelled`` or ``failed`` and cancel everything below it, in one transaction.
 
-    ``still`` is asked once the row is locked; None if the job was terminal already or ``still`` says no.
+    ``still`` is asked once the row is locked; None if the job was terminal already or ``still`` says no. ``on_failure`` is
+    called in the transaction.
     """
 
     def work() -> Moved | None:
@@ -40,6 +42,7 @@ def end(
         top = found[0]
         seen = _end_all(below, top, moved)
         _end_one(top, status, document, moved)
+        on_failure(top)
         for straggler in _lock_below([job_id]):  # born while we waited for its parent's lock
             if straggler.id not in seen:
                 _end_one(straggler, JobStatus.CANCELLED, _because(top), moved)
