@@ -249,10 +249,11 @@ def retried(row: JobPacket, *, failure: Values, delay: float, max_retries: int) 
 
 
 def release(lease: Lease) -> bool:
-    """Give a claimed job back unstarted, without an attempt, in a transaction of its own (drain)."""
+    """Give a claimed job back, without an attempt, in a transaction of its own (drain). The next sweep announces it."""
     values = {
         **GIVEN_UP,
         **again(0.0),
+        "announce_at": database.now(),
         "attempt": Raw("attempt - 1"),
         "deliveries": Raw("deliveries - 1"),
         "status": "queued",

@@ -222,13 +222,13 @@ class Sweeper:
                 self._thread = threading.Thread(target=self._run, args=(self._stop,), name="ais-sweeper", daemon=True)
                 self._thread.start()
 
-    def stop(self) -> None:
-        """Stop after the current round; the next `start` begins anew."""
+    def stop(self, *, timeout: float | None = None) -> None:
+        """Stop after the current round, waited for at most ``timeout`` seconds; the next `start` begins anew."""
         with self._lock:
             self._stop.set()
             thread, self._thread = self._thread, None
         if thread is not None and thread is not threading.current_thread():
-            thread.join()
+            thread.join(timeout)
 
     def _run(self, stop: threading.Event) -> None:
         while not stop.is_set():
