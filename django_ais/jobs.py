@@ -8,17 +8,14 @@ then.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
 
 from asgiref.sync import sync_to_async
-from django.utils import timezone
-from pydantic import ValidationError
 
-from django_ais import conf, registry
 from django_ais.exceptions import (
     DispatchError,
     IdempotencyConflictError,
@@ -27,20 +24,16 @@ from django_ais.exceptions import (
     WaitInTransactionError,
 )
 from django_ais.models import JobPacket
-from django_ais.queues import PRIORITIES
 from django_ais.retry import JobConfig
-from django_ais.runtime import bridge, catalog, database, lifecycle, relay, sql, stopping, streams
-from django_ais.runtime.active import own_config
+from django_ais.runtime import admission, bridge, catalog, database, lifecycle, relay, sql, stopping, streams
 from django_ais.runtime.database import Raw
 from django_ais.runtime.lifecycle import Values
 from django_ais.states import JobStatus
-from django_ais.values import canonical, ensure_json
+from django_ais.values import canonical
 from django_ais.workflows.schemas import validate_inputs
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-LENGTHS = {"type": 100, "tenant": 100, "idempotency_key": 200}
 
 
 def dispatch(
@@ -66,9 +59,9 @@ def dispatch(
     Raises `DispatchError` (a payload, option or name that cannot be accepted), `UnknownWorkerError` or
     `ConfigurationError`, before anything is written.
     """
-    row = _checked(
+    row = admission.admitted(
         type, payload, worker=worker, tenant=tenant, user=user, queue=queue, priority=priority, run_after=run_after,
-        config=config or {}, idempotency_key=idempotency_key,
+        config={} if config is None else config, idempotency_key=idempotency_key,
     )  # fmt: skip
     return _create(row)
 
@@ -86,10 +79,12 @@ def dispatch_many(
     config: Mapping[str, Any] | None = None,
 ) -> list[JobPacket]:
     """Create a job for each payload, all or none: one INSERT for each table and 500 rows. As `dispatch` otherwise."""
+    if isinstance(payloads, str | bytes | Mapping) or not isinstance(payloads, Iterable):
+        raise DispatchError(f"payloads must be a list of payloads, not a {payloads.__class__.__name__}")
     rows = [
-        _checked(
+        admission.admitted(
             type, payload, worker=worker, tenant=tenant, user=user, queue=queue, priority=priority, run_after=run_after,
-            config=config or {}, idempotency_key=None, place=f"payloads[{place}]",
+            config={} if config is None else config, idempotency_key=None, place=f"payloads[{place}]",
         )
         for place, payload in enumerate(payloads)
     ]  # fmt: skip
@@ -115,13 +110,15 @@ def start(
 
     Raises `WorkflowNotFoundError`, or `WorkflowInputError` naming each input that does not fit.
     """
+    admission.check_text(workflow=workflow, tenant=tenant, version=version or "")
     found = catalog.find(workflow, tenant=tenant, version=version)
     checked = validate_inputs(catalog.spec_of(found), {} if inputs is None else inputs)
-    row = _checked(
+    row = admission.admitted(
         found.name, checked, worker=lifecycle.WORKFLOW, tenant=tenant, user=user, queue=queue, priority=priority,
         run_after=run_after, config={"timeout": None}, idempotency_key=idempotency_key, place="inputs",
+        workflow_id=found.id,
     )  # fmt: skip
-    return _create({**row, "workflow_id": found.id})
+    return _create(row)
 
 
 def get(job: UUID | str | JobPacket) -> JobPacket:
@@ -233,65 +230,6 @@ def resume(job: UUID | str | JobPacket) -> JobPacket:
     return get(row)
 
 
-# -- parts
-# -----------------------------------------------------------------------------------------------------------------
-
-
-def _checked(
-    type: str,
-    payload: Any,
-    *,
-    worker: str | None,
-    user: Any,
-    config: Mapping[str, Any],
-    place: str = "payload",
-    **more: Any,
-) -> Values:
-    name = worker or type
-    if name != lifecycle.WORKFLOW:
-        registered = registry.worker(name)
-        own_config(registered(), dict(config))
-    _check_options(type=type, **more)
-    settings = conf.current()
-    conf.lookup(settings.queues, more["queue"], key="QUEUES")
-    checked = ensure_json(payload, what=place, limit=settings.max_payload_bytes)
-    plain = ensure_json(dict(config), what="config", limit=settings.max_payload_bytes)
-    return lifecycle.new_job(
-        type=type,
-        worker=name,
-        payload=checked,
-        config=plain,
-        limits=_limits(plain),
-        user_id=getattr(user, "pk", user),
-        **more,
-    )
-
-
-def _check_options(**options: Any) -> None:
-    for name, most in LENGTHS.items():
-        value = options[name]
-        if value is not None and (not isinstance(value, str) or len(value) > most or "\0" in value):
-            raise DispatchError(f"{name} must be text of at most {most} characters without NUL")
-    if options["idempotency_key"] == "":
-        raise DispatchError("idempotency_key must not be empty; leave it out for a job without one")
-    if options["priority"] not in PRIORITIES:
-        raise DispatchError(f"priority must be a whole number from {PRIORITIES[0]} to {PRIORITIES[-1]}")
-    due = options["run_after"]
-    if due is not None and timezone.is_aware(due) != timezone.is_aware(database.moment()):
-        wanted = "aware" if timezone.is_aware(database.moment()) else "naive"
-        raise DispatchError(
-            f"run_after must be {wanted}, as USE_TZ says; django.utils.timezone.now() gives such a time"
-        )
-
-
-def _limits(config: Mapping[str, Any]) -> JobConfig:
-    try:
-        return JobConfig().updated(config)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise DispatchError(f"config.{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-
-
 def _create(row: Values) -> JobPacket:
     if row["idempotency_key"] is None:
         lifecycle.create_root(row)
@@ -331,8 +269,8 @@ def _id(job: UUID | str | JobPacket) -> UUID:
         return job.id
     try:
         return job if isinstance(job, UUID) else UUID(job)
-    except (ValueError, AttributeError):
-        raise JobNotFoundError(f"{job!r} is no job id") from None
+    except (ValueError, AttributeError, TypeError):
+        raise JobNotFoundError(f"{job!r:.80} is no job id") from None
 
 
 def _refuse_transaction(verb: str) -> None:

@@ -10,6 +10,7 @@ AIS_TEST_TWO_DATABASES     ``1``: the tables of django_ais live in a second data
 AIS_TEST_USE_TZ            ``0``: naive times
 AIS_TEST_TIME_ZONE         ``UTC`` unless said otherwise
 AIS_TEST_USER              ``uuid``: a custom user whose key is a UUID
+AIS_TEST_SETTINGS          JSON that is laid over ``DJANGO_AIS``, for worker processes of a test
 =========================  ==========================================================================
 
 Every database has the same name here and under test, so a child process with these settings and this environment works
@@ -18,6 +19,7 @@ on the tables of the test that started it. SQLite's are files for the same reaso
 
 from __future__ import annotations
 
+import json
 import os
 from typing import Any
 
@@ -61,4 +63,5 @@ DJANGO_AIS = {
     "QUEUES": {"default": os.environ.get("AIS_TEST_QUEUE", "memory")},
     "BUSES": {"default": os.environ.get("AIS_TEST_BUS", "memory")},
     "GATEWAYS": {"default": {"BACKEND": "scripted"}},
+    **json.loads(os.environ.get("AIS_TEST_SETTINGS", "{}")),
 }

@@ -10,22 +10,19 @@ from typing import Any, Literal
 from uuid import UUID, uuid5
 
 from django.db import transaction
-from pydantic import ValidationError
 from pydantic_core import to_jsonable_python
 
-from django_ais import conf, events, registry
+from django_ais import events, registry
 from django_ais.events import Event
 from django_ais.exceptions import AisError, ConfigurationError, JobError
 from django_ais.gateways import BaseGateway
 from django_ais.models import JobPacket
-from django_ais.retry import JobConfig, foreign_keys
-from django_ais.runtime import bridge, database, lifecycle
+from django_ais.runtime import admission, bridge, database, lifecycle
 from django_ais.runtime.engine import Attempt, Moved
 from django_ais.runtime.journal import Buffer
 from django_ais.runtime.steps import Ledger, Outcome
 from django_ais.runtime.turns import Conversation
 from django_ais.strategies import BaseStrategy, JobContext
-from django_ais.values import ensure_json
 from django_ais.workers import BaseWorker, Child, Repeat
 
 logger = logging.getLogger("django_ais.runner")
@@ -45,7 +42,7 @@ class RunningJob:
         self.root_id: UUID = row.root_id
         self.parent_id: UUID | None = row.parent_id
         self.inputs: dict[str, Any] = {}
-        self.config = own_config(worker, row.config)
+        self.config = admission.own_config(type(worker), row.config)
         self.ledger = Ledger(attempt)
         self._attempt = attempt
         self._worker = worker
@@ -167,33 +164,17 @@ def tell_failure_of(row: JobPacket, worker: BaseWorker, error: JobError) -> None
     tell_failure(job, worker, error)
 
 
-def own_config(worker: BaseWorker, config: dict[str, Any]) -> Any:
-    """The worker's own part of a job's config: an instance of its ``config_class``, or a dict where it has none."""
-    mine = foreign_keys(config)
-    if worker.config_class is None:
-        return mine
-    try:
-        return worker.config_class(**mine)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise ConfigurationError(f"config of {_name(worker)}: {place}: {first['msg']}") from error
-
-
 def child_row(attempt: Attempt, child: Child, key: str, *, run_after: datetime | None = None) -> lifecycle.Values:
     """The row of a child; its id follows from the parent and the key, so that a second attempt gets the same child."""
-    name = child.worker or child.type
-    registry.worker(name)
-    payload = ensure_json(child.payload, what=f"payload of child {child.type}", limit=conf.current().max_payload_bytes)
-    row = lifecycle.new_job(
+    row = admission.admitted(
+        child.type,
+        child.payload,
         id=uuid5(attempt.row.id, key),
-        type=child.type,
-        worker=name,
-        payload=payload,
+        worker=child.worker,
         config=child.config,
-        limits=JobConfig().updated(child.config),
-        queue=child.queue or attempt.row.queue,
+        queue=attempt.row.queue if child.queue is None else child.queue,
         priority=attempt.row.priority if child.priority is None else child.priority,
         run_after=run_after,
+        place=f"payload of child {child.type}",
     )
     return lifecycle.child_of(attempt.row, row)

@@ -67,8 +67,6 @@ class _Run:
         self._results: dict[str, Any] = {}
         self._recorded: dict[str, JobPacket] | None = None
 
-    # -- values -----------------------------------------------------------------------------------------------------
-
     def context(self, *templates: Any) -> dict[str, Any]:
         """What expressions in these templates may read; loads the results they name and no others."""
         names = {
@@ -100,8 +98,6 @@ class _Run:
         if len(job.needs) == 1:
             return self.result(job.needs[0])
         return {need: self.result(need) for need in job.needs}
-
-    # -- starting ----------------------------------------------------------------------------------------------------
 
     def start(self, job: JobSpec) -> None:
         """Create a workflow job, or record why it does not run."""
@@ -158,8 +154,6 @@ class _Run:
             self._recorded = {str(row.workflow_job): row for row in done}
         return self._recorded.get(job.id)
 
-    # -- foreach -----------------------------------------------------------------------------------------------------
-
     def _start_each(self, job: JobSpec, foreach: ForeachSpec, context: Mapping[str, Any]) -> None:
         values = render(foreach.in_, context)
         if not isinstance(values, list):
@@ -200,8 +194,6 @@ class _Run:
         if job.with_ is None:
             return value
         return render(job.with_, {**context, foreach.as_: value, "loop": {"index": index}})
-
-    # -- ending ------------------------------------------------------------------------------------------------------
 
     def end(self, plan: graph.Plan) -> Values:
         """How the run ends: its outputs, or what failed."""

@@ -56,9 +56,6 @@ def is_postgres() -> bool:
     return connection().vendor == "postgresql"
 
 
-# -- transactions ---------------------------------------------------------------------------------------------------
-
-
 def transact(work: Callable[[], T]) -> T:
     """Run ``work`` in a transaction of its own; again, as a whole, when the database reports a deadlock.
 
@@ -160,9 +157,6 @@ def after_commit(handler: Callable[[list[Any]], None], item: Any) -> None:
 def is_in_transaction() -> bool:
     """Whether the caller holds a transaction open on the jobs' database."""
     return connection().in_atomic_block
-
-
-# -- building blocks -------------------------------------------------------------------------------------------------
 
 
 def execute(text: str, params: Sequence[Any] = ()) -> int:

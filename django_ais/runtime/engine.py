@@ -187,9 +187,6 @@ def announced(row: JobPacket, *, delay: float = 0.0) -> Values:
     return {"id": row.id, "queue": row.queue, "priority": row.priority, "delay": delay}
 
 
-# -- parents ---------------------------------------------------------------------------------------------------------
-
-
 def move_parents(child: JobPacket, status: JobStatus, moved: Moved) -> None:
     """Tell a job's parent that the job has ended, and the parent's parent if that ended with it."""
     current, ended = child, status

@@ -69,11 +69,11 @@ def _kill(name: str) -> None:
     signal.pause()  # the signal is on its way: do not run one more line
 
 
-def _from_environment() -> None:
-    text = os.environ.get("AIS_FAILPOINTS", "")
-    if text:
-        parts = (part.partition(":") for part in text.split(","))
-        enable({name: int(count or 1) for name, _, count in parts}, _kill)
+def arm(text: str) -> None:
+    """Kill this process at places given as ``name:n,...``; the first time where no number is given."""
+    parts = (part.partition(":") for part in text.split(","))
+    enable({name: int(count or 1) for name, _, count in parts}, _kill)
 
 
-_from_environment()
+if os.environ.get("AIS_FAILPOINTS"):
+    arm(os.environ["AIS_FAILPOINTS"])

@@ -39,9 +39,6 @@ def uuid7() -> UUID:
     return UUID(int=value & ~(0xF << 76) & ~(0x3 << 62) | 0x7 << 76 | 0b10 << 62)
 
 
-# -- creating ------------------------------------------------------------------------------------------------------
-
-
 def new_job(
     *,
     type: str,
@@ -142,9 +139,6 @@ def create_once(job: Values) -> bool:
     return True
 
 
-# -- claiming ------------------------------------------------------------------------------------------------------
-
-
 def runnable() -> tuple[str, ...]:
     """The worker names that this process can run."""
     return (*HOME_WORKERS, *registry.workers())
@@ -204,8 +198,6 @@ def lease_of(row: JobPacket, expires: float) -> Lease:
     )
 
 
-# -- leaving `running` ---------------------------------------------------------------------------------------------
-
 GIVEN_UP: Values = {"lease_owner": "", "lease_expires_at": None, "deliveries": 0}
 
 
@@ -249,10 +241,11 @@ def retried(row: JobPacket, *, failure: Values, delay: float, max_retries: int) 
 
 
 def release(lease: Lease) -> bool:
-    """Give a claimed job back unstarted, without an attempt, in a transaction of its own (drain)."""
+    """Give a claimed job back, without an attempt, in a transaction of its own (drain). The next sweep announces it."""
     values = {
         **GIVEN_UP,
         **again(0.0),
+        "announce_at": database.now(),
         "attempt": Raw("attempt - 1"),
         "deliveries": Raw("deliveries - 1"),
         "status": "queued",

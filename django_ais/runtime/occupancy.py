@@ -18,6 +18,7 @@ class Occupancy:
         self._changed = threading.Condition()
         self._running = 0
         self._closed = False
+        self._stopping = False
 
     def enter(self, *, timeout: float = 5.0) -> bool | None:
         """Come in for one job: True if nobody else is here, False if somebody is, None if nobody may come in now.
@@ -25,7 +26,7 @@ class Occupancy:
         One that comes in alone keeps others waiting until it says by `admit` what it found.
         """
         with self._changed:
-            if not self._changed.wait_for(lambda: not self._closed, timeout):
+            if not self._changed.wait_for(lambda: not self._closed or self._stopping, timeout) or self._stopping:
                 return None
             self._running += 1
             self._closed = self._running == 1
@@ -48,6 +49,17 @@ class Occupancy:
         """Count jobs that were claimed ahead of their handling."""
         with self._changed:
             self._running += count
+
+    def refuse(self) -> None:
+        """Let nobody come in any more: this process is stopping."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+
+    def reopen(self) -> None:
+        """Let jobs come in again."""
+        with self._changed:
+            self._stopping = False
 
     @property
     def running(self) -> int:

@@ -37,10 +37,6 @@ ENDED = {
 }
 
 
-# -- announcing
-# ----------------------------------------------------------------------------------------------------------
-
-
 def announce(jobs: Sequence[dict[str, Any]]) -> None:
     """Tell the queues of queued jobs, given by ``id``, ``queue``, ``priority`` and ``delay`` or ``run_after``.
 
@@ -116,10 +112,6 @@ def tell(signal: Any, job_id: UUID) -> None:
         row = JobPacket.objects.using(database.database()).filter(id=job_id).first()
         if row is not None:
             signal.send_robust(JobPacket, job=row)
-
-
-# -- sweeping
-# -----------------------------------------------------------------------------------------------------------
 
 
 def sweep() -> int:
@@ -232,13 +224,13 @@ class Sweeper:
                 self._thread = threading.Thread(target=self._run, args=(self._stop,), name="ais-sweeper", daemon=True)
                 self._thread.start()
 
-    def stop(self) -> None:
-        """Stop after the current round; the next `start` begins anew."""
+    def stop(self, *, timeout: float | None = None) -> None:
+        """Stop after the current round, waited for at most ``timeout`` seconds; the next `start` begins anew."""
         with self._lock:
             self._stop.set()
             thread, self._thread = self._thread, None
         if thread is not None and thread is not threading.current_thread():
-            thread.join()
+            thread.join(timeout)
 
     def _run(self, stop: threading.Event) -> None:
         while not stop.is_set():

@@ -148,7 +148,7 @@ class Run:
         if self._config.timeout is not None:
             lease.deadline = time.monotonic() + self._config.timeout
         self._job = RunningJob(self._attempt, self._worker, heard=relay.hear)
-        if row.attempt > 1:
+        if row.lease_epoch > 1:  # not the first claim; a claim that was given back is no attempt
             self._job.ledger.recount()
         self._attempt.buffer.append(events.JobStarted(attempt=row.attempt), at_leisure=True)
         if row.phase == "run":
@@ -193,9 +193,6 @@ class Run:
         if not overrides(self._worker, "on_done"):
             return None
         return lambda: bridge.call(self._worker.on_done, job, result, children)
-
-    # -- ending badly
-    # ------------------------------------------------------------------------------------------------------
 
     def _failed(self, error: Exception) -> Moved:
         decision = self._decision(error)
@@ -247,16 +244,27 @@ def stop_services() -> None:
     journal.flusher().stop()
     due_jobs.close()
     streams.stop_readers()
+    occupancy.reopen()
 
 
 def drain(seconds: float) -> int:
-    """Wait for this process's jobs; then give the rest back without an attempt. Returns how many were given back."""
-    sweeper.stop()
-    due_jobs.give_back()
-    if occupancy.wait_until_empty(seconds):
-        return 0
-    given_back = 0
-    for lease in keeper().held():
-        lease.end(LeaseLost("this worker process is stopping"))
-        given_back += lifecycle.release(lease)
+    """Claim nothing more, wait for this process's jobs, then give the rest back without an attempt; return how many.
+
+    ``seconds`` bounds the waiting. A job that cannot be given back is found by a sweep when its lease has run out.
+    """
+    end = time.monotonic() + seconds
+    occupancy.refuse()
+    given_back = due_jobs.give_back()
+    sweeper.stop(timeout=seconds)
+    if not occupancy.wait_until_empty(max(end - time.monotonic(), 0.0)):
+        given_back += sum(_give_back(lease) for lease in keeper().held())
     return given_back
+
+
+def _give_back(lease: Lease) -> bool:
+    lease.end(LeaseLost("this worker process is stopping"))
+    try:
+        return lifecycle.release(lease)
+    except DatabaseError:
+        logger.warning("job %s could not be given back; its lease will run out", lease.job_id, exc_info=True)
+        return False

@@ -68,16 +68,15 @@ class DueJobs:
         """The row and lease of a job that was reserved in this process."""
         return self._taken.pop(job_id, None)
 
-    def give_back(self) -> None:
-        """Release what was reserved and never begun."""
+    def give_back(self) -> int:
+        """Release what was reserved and never begun; return how many."""
+        given_back = 0
         while self._taken:
             _, (_, lease) = self._taken.popitem()
             keeper().forget(lease)
-            lifecycle.release(lease)
+            given_back += lifecycle.release(lease)
             occupancy.leave()
-
-    # -- waiting
-    # ---------------------------------------------------------------------------------------------------------
+        return given_back
 
     def _wait(self, queue_name: str, left: float) -> None:
         due = sql.next_due(queue_name)

@@ -34,9 +34,6 @@ EventRows = Sequence[Mapping[str, Any]]
 SUSPECT_AFTER = 2  # claims that ended with a dead process; from then on a job runs alone
 
 
-# -- claiming and leases ---------------------------------------------------------------------------------------------
-
-
 def _claimed(owner: str, lease_seconds: float) -> Raw:
     moment = now()
     return assignments(
@@ -117,9 +114,6 @@ def renew(ids: Sequence[UUID], owners: Sequence[str], lease_seconds: float) -> s
         where = f"id IN (SELECT id FROM {name} WHERE {where} FOR NO KEY UPDATE SKIP LOCKED)"
     rows = query(f"UPDATE {name} SET lease_expires_at = {end.text} WHERE {where} RETURNING id", [*end.params, *params])
     return {as_uuid(row[0]) for row in rows}
-
-
-# -- fenced writes ---------------------------------------------------------------------------------------------------
 
 
 def write_fenced(job_id: UUID, epoch: int, owner: str, values: Mapping[str, Any]) -> bool:
@@ -268,9 +262,6 @@ def upsertion(row: Mapping[str, Any], *, source: str = "") -> Raw:
     # WHERE true: without it "ON" after a SELECT could be read as a join's.
     ending = f"{' WHERE true' if source else ''} ON CONFLICT (job_id, key) DO UPDATE SET {sets}, {sums}"
     return insertion(JobStep, [row], ending=ending, source=source)
-
-
-# -- counting and numbering ------------------------------------------------------------------------------------------
 
 
 def add_open_children(parent: UUID, delta: int) -> int:

@@ -29,8 +29,8 @@ def end(
 ) -> Moved | None:
     """End an open job as ``cancelled`` or ``failed`` and cancel everything below it, in one transaction.
 
-    ``still`` is asked once the row is locked; None if the job was terminal already or ``still`` says no. ``on_failure`` is
-    called in the transaction.
+    ``still`` is asked once the row is locked; None if the job was terminal already or ``still`` says no. ``on_failure``
+    is called in the transaction.
     """
 
     def work() -> Moved | None:

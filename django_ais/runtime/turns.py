@@ -83,8 +83,6 @@ class Conversation:
     def _more(self, request: GatewayRequest, *messages: Message) -> GatewayRequest:
         return request.model_copy(update={"messages": (*request.messages, *messages)})
 
-    # -- the gateway ---------------------------------------------------------------------------------------------------
-
     def _ask(self, key: str, request: GatewayRequest) -> GatewayResponse:
         def call() -> Outcome:
             response = bridge.run(self._stream(key, request), self._attempt.lease)
@@ -141,9 +139,6 @@ class Conversation:
                     estimated=response.usage.estimated or None,
                 )
             )
-
-    # -- tools
-    # -----------------------------------------------------------------------------------------------------------
 
     def _use_tool(self, key: str, call: ToolCallPart) -> Message:
         tool = self._tools.get(call.name)

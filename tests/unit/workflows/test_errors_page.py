@@ -14,9 +14,7 @@ from django_ais.workflows.schemas import WorkerInfo
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs/reference/workflow-errors.md").read_text(encoding="utf-8")
-SECTIONS = {
-    code: body for code, body in re.findall(r"^### ([WX]\d{3})\n(.*?)(?=^##|\Z)", PAGE, re.MULTILINE | re.DOTALL)
-}
+SECTIONS = dict(re.findall(r"^### ([WX]\d{3})\n(.*?)(?=^##|\Z)", PAGE, re.MULTILINE | re.DOTALL))
 ROWS = dict(re.findall(r"^\| \[([WX]\d{3})\]\(#[wx]\d{3}\) \| ([a-z ]+) \|", PAGE, re.MULTILINE))
 CODE = re.compile(r'"([WX]\d{3})"')
 OCR = WorkerInfo(

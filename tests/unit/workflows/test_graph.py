@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -38,11 +40,14 @@ def decision(join, *statuses):
     ("join", "starts_after"),
     [
         ("all_succeeded", {("succeeded", "succeeded")}),
-        ("none_failed", {("succeeded", "succeeded"), ("succeeded", "skipped"), ("skipped", "succeeded"), ("skipped",) * 2}),
+        (
+            "none_failed",
+            {("succeeded", "succeeded"), ("succeeded", "skipped"), ("skipped", "succeeded"), ("skipped",) * 2},
+        ),
         ("any_succeeded", {(a, b) for a in ENDED for b in ENDED if "succeeded" in (a, b)}),
         ("all_done", {(a, b) for a in ENDED for b in ENDED}),
     ],
-)  # fmt: skip
+)
 def test_joins_over_two_needs(join, starts_after):
     """Given two needs that ended, when planned, then the join decides; a skipped one neither failed nor succeeded."""
     for first in ENDED:
@@ -165,7 +170,7 @@ GRAPHS = st.lists(st.tuples(st.sampled_from(JOINS), st.sets(st.integers(0, 8))))
 
 @given(GRAPHS, st.randoms(use_true_random=False))
 def test_every_run_ends_and_reads_only_what_has_ended(spec, chance):
-    """Given any graph and any outcomes, when driven by plans, then it ends, and each start waited for all it may read."""
+    """Given any graph and outcomes, when driven by plans, then it ends, and each start waited for all it may read."""
     ancestry = Ancestry({job.id: job.needs for job in spec.jobs})
     statuses: dict[str, str] = {}
     while not (planned := plan(spec, statuses)).finished:
@@ -191,4 +196,4 @@ def test_cycles_are_found_exactly_where_there_are_any(needs):
 
     assert bool(cycles) == bool(left)
     for cycle in cycles:
-        assert all(after in needs[job] for job, after in zip(cycle, cycle[1:], strict=False))
+        assert all(after in needs[job] for job, after in pairwise(cycle))

@@ -23,8 +23,11 @@ jobs:
       max_retries: 3
       timeout: 300
 """
-PAGES = {"type": "object", "properties": {"pages": {"type": "array", "items": {"$ref": "#/$defs/Page"}}},
-         "$defs": {"Page": {"type": "object", "properties": {"text": {"type": "string"}}}}}  # fmt: skip
+PAGES = {
+    "type": "object",
+    "properties": {"pages": {"type": "array", "items": {"$ref": "#/$defs/Page"}}},
+    "$defs": {"Page": {"type": "object", "properties": {"text": {"type": "string"}}}},
+}
 WORKERS = {
     name: WorkerInfo(
         name, f"shop.workers.{name.title().replace('.', '')}", output_schema=PAGES if "ocr" in name else None
@@ -296,6 +299,7 @@ def test_carets_point_into_the_expression(line, place):
         ("config: {timeout: 99999d}", "W140"),
         ("config: {backoff: {jitter: false}}", "W113"),
         ("config: {backoff: {kind: linear}}", "W113"),
+        ("config: {timeout: {}}", "W104"),
         ("config: {on_exhausted: stop}", "W113"),
         ("config: {rate_limit: 3}", "W150"),
         ("config: []", "W104"),
@@ -433,6 +437,14 @@ def test_built_in_types_are_refused_until_they_run(kind):
         assert problem.message == f"'type: {kind}' is not supported yet by this version"
 
 
+def test_no_value_means_no_limit():
+    """Given a time limit without a value, when loaded, then there is no limit, whatever the defaults say."""
+    text = "name: w\ndefaults: {config: {timeout: 5}}\njobs: [{type: T}, {type: T, config: {timeout: }}]"
+    first, second = load(text).require().jobs
+
+    assert (first.config.timeout, second.config.timeout) == (5.0, None)
+
+
 def test_another_format_version_is_all_that_is_said():
     """Given a file for another version, when loaded, then nothing else in it is judged."""
     assert codes("schema: ais/v2\nnonsense: 1\njobs: 7") == ["W100"]
@@ -509,7 +521,7 @@ def test_attacks_end_in_problems(attack):
     for problem in loaded.problems:
         assert len(problem.render()) < 2_000
         assert problem.render().count("\n") == 2
-        assert problem.to_dict()["line"] >= 1
+        assert problem.to_dict()["line"] == problem.line >= 1
 
 
 @pytest.mark.parametrize(
@@ -542,10 +554,17 @@ def test_the_caret_stands_below_its_sign():
     assert long[1][long[2].index("^") :].startswith("typ:")
 
 
-@pytest.mark.parametrize("text", ["\ufeff" + FIRST_EXAMPLE, FIRST_EXAMPLE.encode(), b"\xef\xbb\xbf" + FIRST_EXAMPLE.encode(),
-                                  FIRST_EXAMPLE.replace("\n", "\r\n")])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\ufeff" + FIRST_EXAMPLE,
+        FIRST_EXAMPLE.encode(),
+        b"\xef\xbb\xbf" + FIRST_EXAMPLE.encode(),
+        FIRST_EXAMPLE.replace("\n", "\r\n"),
+    ],
+)
 def test_bytes_marks_and_line_ends_do_not_matter(text):
-    """Given the same file as bytes, with a byte order mark or with other line ends, when loaded, then it is the same."""
+    """Given the same file as bytes, with a mark in front or other line ends, when loaded, then it is the same."""
     assert load(text).require() == load(FIRST_EXAMPLE).require()
 
 

@@ -16,10 +16,58 @@ from django_ais.workflows.loader import dump, load
 from django_ais.workflows.spec import WorkflowSpec
 
 TRICKY = st.sampled_from(
-    ["no", "on", "1.10", "0o7", "1e3", "~", "null", "", " a ", "a: b", "a #b", "<<", "=", "- x", "|", "&a", "*a", "!t", "%x",
-     "'", '"', "\\", "\n", "\n a", "a\n\n b\n", "a \nb", "\ta", "a\t", "\x85", "\u2028", "\ufeff", "日本", "😀", "$${{ x }}", "{{ x }}",
-     "2026-11-22", "1:30", "0x1f", ".inf", "true", "True", "[a]", "{a}", ",", "? a", ": ", "---", "...", "a\r\nb"]
-)  # fmt: skip
+    [
+        "no",
+        "on",
+        "1.10",
+        "0o7",
+        "1e3",
+        "~",
+        "null",
+        "",
+        " a ",
+        "a: b",
+        "a #b",
+        "<<",
+        "=",
+        "- x",
+        "|",
+        "&a",
+        "*a",
+        "!t",
+        "%x",
+        "'",
+        '"',
+        "\\",
+        "\n",
+        "\n a",
+        "a\n\n b\n",
+        "a \nb",
+        "\ta",
+        "a\t",
+        "\x85",
+        "\u2028",
+        "\ufeff",
+        "日本",
+        "😀",
+        "$${{ x }}",
+        "{{ x }}",
+        "2026-11-22",
+        "1:30",
+        "0x1f",
+        ".inf",
+        "true",
+        "True",
+        "[a]",
+        "{a}",
+        ",",
+        "? a",
+        ": ",
+        "---",
+        "...",
+        "a\r\nb",
+    ]
+)
 TEXTS = TRICKY | st.text(alphabet=st.characters(exclude_categories=["Cs"], exclude_characters="\0$"), max_size=30)
 SCALARS = (
     st.none()
@@ -43,7 +91,7 @@ CONFIGS = st.builds(
         {},
         optional={
             "max_retries": st.integers(0, 9),
-            "timeout": DURATIONS,
+            "timeout": st.none() | DURATIONS,
             "queue_timeout": st.none() | DURATIONS,
             "total_timeout": st.none() | DURATIONS,
             "backoff": st.fixed_dictionaries(

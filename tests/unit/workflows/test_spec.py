@@ -41,7 +41,7 @@ def test_a_spec_is_frozen_and_closed():
     with pytest.raises(ValidationError):
         spec_of().name = "other"
     with pytest.raises(ValidationError):
-        JobSpec(id="a", type="a", worker="a", colour="red")
+        JobSpec.model_validate({"id": "a", "type": "a", "worker": "a", "colour": "red"})
     with pytest.raises(ValidationError):
         WorkflowSpec(name="w", jobs=())
 
@@ -110,7 +110,7 @@ def test_differences_are_named_by_job_and_key():
 
 
 def test_what_is_said_differs_from_what_is_left_out():
-    """Given a default that one version writes out, when compared, then it is a difference: a worker's default differs."""
+    """Given a default that one version writes out, when compared, then it differs: a worker's default may hold."""
     old, new = spec_of("name: w\njobs: [{type: T}]"), spec_of("name: w\njobs: [{type: T, config: {timeout: 300}}]")
 
     assert semantic_diff(old, new) == ["~ job T: config.timeout added: 300.0"]
@@ -127,7 +127,7 @@ def test_a_new_order_of_jobs_is_a_difference():
 
 
 def test_inputs_get_their_defaults():
-    """Given inputs without some fields, when validated, then defaults are filled in, and nothing is shared or changed."""
+    """Given inputs without some fields, when validated, then defaults are filled in, and nothing is shared."""
     spec, given_inputs = spec_of(), {"document_id": "d1"}
     first = validate_inputs(spec, given_inputs)
     first["tags"].append("changed")
@@ -165,10 +165,31 @@ def test_a_workflow_without_a_schema_takes_anything():
 
 @pytest.mark.parametrize(
     ("value", "seconds"),
-    [(300, 300.0), (0.5, 0.5), ("500ms", 0.5), ("30s", 30.0), ("5m", 300.0), ("2h", 7_200.0), ("1d", 86_400.0), ("1.5h", 5_400.0),
-     ("3650d", 315_360_000.0), ("3651d", None), (0, None), (-1, None), (True, None), ("5", None), ("5 m", None), ("m", None),
-     ("1h30m", None), ("٣s", None), (None, None), (float("nan"), None), (float("inf"), None), ("0s", None)],
-)  # fmt: skip
+    [
+        (300, 300.0),
+        (0.5, 0.5),
+        ("500ms", 0.5),
+        ("30s", 30.0),
+        ("5m", 300.0),
+        ("2h", 7_200.0),
+        ("1d", 86_400.0),
+        ("1.5h", 5_400.0),
+        ("3650d", 315_360_000.0),
+        ("3651d", None),
+        (0, None),
+        (-1, None),
+        (True, None),
+        ("5", None),
+        ("5 m", None),
+        ("m", None),
+        ("1h30m", None),
+        ("٣s", None),
+        (None, None),
+        (float("nan"), None),
+        (float("inf"), None),
+        ("0s", None),
+    ],
+)
 def test_durations(value, seconds):
     """Given a duration as people write it, when parsed, then it is seconds, or none where it is no duration."""
     assert parse_duration(value) == seconds

@@ -31,12 +31,15 @@ CONTEXT = {"inputs": {"n": 3, "ok": True, "list": [1], "text": "hi", "none": Non
         ("${{ '}}' + inputs.text }}", "}}hi"),
         ("${{ inputs.evil }}", "${{ run.id }}"),
         ("x ${{ inputs.evil }}", "x ${{ run.id }}"),
-        ({"a": ["${{ inputs.n }}", {"b": "${{ inputs.text }}!"}], "c": 1, "d": None}, {"a": [3, {"b": "hi!"}], "c": 1, "d": None}),
+        (
+            {"a": ["${{ inputs.n }}", {"b": "${{ inputs.text }}!"}], "c": 1, "d": None},
+            {"a": [3, {"b": "hi!"}], "c": 1, "d": None},
+        ),
         ({"${{ inputs.n }}": 1}, {"${{ inputs.n }}": 1}),
         ("", ""),
         (True, True),
     ],
-)  # fmt: skip
+)
 def test_rendering(template, value):
     """Given a template, when it is rendered, then a whole expression keeps its type and mixed text becomes text."""
     result = render(template, CONTEXT)

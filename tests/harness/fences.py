@@ -1,0 +1,52 @@
+"""Watch, inside a worker process, each write that a lease has to allow; and take away the process's own caution.
+
+A stale process usually stops by itself: its clock tells it that the lease is over, its heartbeat that the job belongs to
+somebody else. `deafen` removes both, so that every write goes as far as the database and only the fence in its
+statement is left to refuse it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.harness import ledger
+
+WATCHED = "AIS_TEST_WATCH_FENCES"
+DEAF = "AIS_TEST_DEAF"
+
+
+def watch() -> None:
+    """Put a line into the ledger for each fenced write: whose it was, with which epoch, and whether it landed."""
+    from django_ais.runtime import journal, sql
+
+    book = ledger.here()
+
+    def told(what: str, fenced: Any) -> Any:
+        def write(job_id: Any, epoch: int, owner: str, *rest: Any) -> Any:
+            landed = fenced(job_id, epoch, owner, *rest)
+            book.write("fenced", what=what, job=job_id, epoch=epoch, landed=bool(landed))
+            return landed
+
+        return write
+
+    for name in ("write_fenced", "hold_fenced"):
+        setattr(sql, name, told(name, getattr(sql, name)))
+    write_valid: Any = journal._write_valid
+
+    def flush(taken: Any) -> Any:
+        found = write_valid(taken)
+        for buffer, _ in taken:
+            lease = buffer.lease
+            landed = found.get(lease.job_id) == (lease.epoch, lease.owner, "running")
+            book.write("fenced", what="flush", job=lease.job_id, epoch=lease.epoch, landed=landed)
+        return found
+
+    journal._write_valid = flush
+
+
+def deafen() -> None:
+    """Let no lease of this process ever learn that it is lost."""
+    from django_ais.runtime.leases import Lease
+
+    Lease.check = lambda self: None  # type: ignore[method-assign]
+    Lease.end = lambda self, error: None  # type: ignore[method-assign]

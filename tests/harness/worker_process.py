@@ -1,0 +1,48 @@
+"""A worker process of the tests: Django from the environment, one queue, the sweep. Started by `harness.workers`.
+
+``python -m tests.harness.worker_process PIPE CONCURRENCY``: writes ``loaded`` to the pipe (a file descriptor), waits
+for a line on its standard input, begins to consume and writes ``ready``. SIGTERM ends it in order.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+
+import django
+
+
+def main(pipe: int, concurrency: int) -> int:
+    logging.basicConfig(level=logging.INFO, format="%(process)d %(threadName)s %(name)s: %(message)s")
+    django.setup()
+    from tests.harness import fences
+
+    if os.environ.get(fences.WATCHED):
+        fences.watch()
+    if os.environ.get(fences.DEAF):
+        fences.deafen()
+    os.write(pipe, b"loaded\n")
+    sys.stdin.readline()
+    return consume(pipe, concurrency)
+
+
+def consume(pipe: int, concurrency: int) -> int:
+    from django_ais import registry
+    from django_ais.runtime import runner
+
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    runner.sweeper.start()
+    os.write(pipe, b"ready\n")
+    try:
+        return registry.queues["default"].run_worker(concurrency=concurrency, stop=stop)
+    finally:
+        runner.drain(5.0)
+        runner.stop_services()
+
+
+if __name__ == "__main__":
+    sys.exit(main(*map(int, sys.argv[1:])))

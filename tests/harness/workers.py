@@ -1,0 +1,168 @@
+"""Real worker processes for tests: started, killed, stopped and thawed, and ended with the test whatever happens.
+
+Each is a child of the test in a session of its own, found again by its process id alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from tests.harness import fences, ledger
+from tests.harness.ledger import Ledger
+from tests.harness.waiting import until
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+FIRED = "fired"  # the file that failpoints write to
+
+
+class WorkerProcess:
+    """One worker process. Imports while it is being made; takes jobs from `go` on."""
+
+    def __init__(self, number: int, folder: Path, environment: Mapping[str, str], *, concurrency: int) -> None:
+        self.name = f"worker-{number}"
+        self._log = folder / f"{self.name}.log"
+        reading, writing = os.pipe()
+        command = [sys.executable, "-m", "tests.harness.worker_process", str(writing), str(concurrency)]
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                command, env={**environment, "PGAPPNAME": self.name}, cwd=ROOT, stdin=subprocess.PIPE, stdout=log,
+                stderr=log, start_new_session=True, pass_fds=[writing],
+            )  # fmt: skip
+        os.close(writing)
+        self._says = os.fdopen(reading)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text(errors="replace")
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process.poll() is None
+
+    def go(self) -> WorkerProcess:
+        """Let it take jobs; return when it does."""
+        assert self._process.stdin is not None
+        self._hear("loaded")
+        self._process.stdin.write(b"go\n")
+        self._process.stdin.flush()
+        self._hear("ready")
+        return self
+
+    def _hear(self, word: str) -> None:
+        said = self._says.readline().strip()
+        if said != word:
+            raise RuntimeError(f"{self.name} said {said!r} instead of {word!r}:\n{self.log}")
+
+    def kill(self) -> None:
+        """SIGKILL, and wait until it is gone."""
+        self._process.kill()
+        self._process.wait()
+
+    def stop(self) -> int:
+        """SIGTERM; return the exit code."""
+        self._process.terminate()
+        return self._process.wait(20)
+
+    def was_killed(self) -> bool:
+        """Whether SIGKILL ended it."""
+        return self._process.poll() == -signal.SIGKILL
+
+    def freeze(self) -> None:
+        """SIGSTOP: all its threads stand still wherever they are."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def freeze_outside_transactions(self) -> None:
+        """SIGSTOP at a moment when no thread of it holds a transaction open, whose locks would stop everybody."""
+
+        def caught() -> bool:
+            self.freeze()
+            if holds_no_transaction(self.name):
+                return True
+            self.thaw()
+            return False
+
+        until(caught, what=f"{self.name} to be outside of transactions")
+
+    def thaw(self) -> None:
+        """SIGCONT."""
+        os.kill(self.pid, signal.SIGCONT)
+
+    def end(self) -> None:
+        """Leave nothing behind."""
+        self.kill()
+        self._says.close()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+
+
+def holds_no_transaction(application: str) -> bool:
+    """Whether a stopped process has no transaction open. On SQLite: whether nobody is writing."""
+    from django.db import OperationalError, connection
+
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            query = "SELECT count(*) FROM pg_stat_activity WHERE application_name = %s AND xact_start IS NOT NULL"
+            cursor.execute(query, [application])
+            return bool(cursor.fetchone()[0] == 0)
+        try:
+            cursor.execute("BEGIN IMMEDIATE")
+            cursor.execute("ROLLBACK")
+        except OperationalError:
+            return False
+    return True
+
+
+class Crew:
+    """The worker processes of one test, with what they share: ledger, settings, environment."""
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any], **environment: str) -> None:
+        self.folder = folder
+        self.ledger = Ledger(folder / "ledger")
+        self.workers: list[WorkerProcess] = []
+        self._environment = {
+            **os.environ,
+            **environment,
+            "AIS_TEST_SETTINGS": json.dumps(settings),
+            "AIS_FAILPOINTS_LOG": str(folder / FIRED),
+            ledger.PLACE: str(self.ledger.path),
+        }
+
+    def hire(
+        self, *, failpoints: str = "", concurrency: int = 4, watched: bool = False, deaf: bool = False
+    ) -> WorkerProcess:
+        """Begin to start a worker process; it takes jobs from its `go` on."""
+        more = {"AIS_FAILPOINTS": failpoints, fences.WATCHED: "1" if watched else "", fences.DEAF: "1" if deaf else ""}
+        worker = WorkerProcess(
+            len(self.workers) + 1, self.folder, {**self._environment, **more}, concurrency=concurrency
+        )
+        self.workers.append(worker)
+        return worker
+
+    @property
+    def fired(self) -> list[str]:
+        """The failpoints that killed a process, in order."""
+        log = self.folder / FIRED
+        return log.read_text().split() if log.exists() else []
+
+    def __enter__(self) -> Crew:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for worker in self.workers:
+            worker.end()
+        for worker in self.workers:
+            print(f"--- {worker.name}, pid {worker.pid}\n{worker.log[-6_000:]}")  # noqa: T201 (shown of failed tests)
