@@ -165,8 +165,10 @@ def _progress(data: Mapping[str, Any]) -> str:
 
 def _suspended(data: Mapping[str, Any]) -> str:
     children = data.get("children")
-    return f"waits for {'children' if children is None else f'{children} jobs'}" if data["reason"] == "children" else (
-        str(data["reason"])
+    return (
+        f"waits for {'children' if children is None else f'{children} jobs'}"
+        if data["reason"] == "children"
+        else (str(data["reason"]))
     )
 
 

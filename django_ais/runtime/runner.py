@@ -242,6 +242,7 @@ class _Recorded(JobError):
     def __init__(self, document: Any) -> None:
         super().__init__(document["message"])
         self.code = document["code"]
+        self.recorded_type = document["type"]
 
 
 def _overrides(worker: BaseWorker, hook: str) -> bool:
