@@ -34,7 +34,7 @@ class DriverSettings(BaseModel):
 class Settings(BaseModel):
     """Everything under ``DJANGO_AIS``; the keys are these fields' names in capitals."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=str.upper, populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=str.upper, allow_inf_nan=False)
 
     queues: dict[str, DriverSettings] = Field(
         default_factory=lambda: {"default": DriverSettings(BACKEND="celery")},
@@ -165,8 +165,8 @@ def _sentence(item: Any) -> str:
     if item["type"] == "extra_forbidden":
         known = [name.upper() for name in (DriverSettings if len(item["loc"]) > 1 else Settings).model_fields]
         word = str(item["loc"][-1])
-        return f"DJANGO_AIS{place} is not a setting.{did_you_mean(word, known)} Known: {', '.join(known)}."
-    return f"DJANGO_AIS{place}: {item['msg']}."
+        return f"DJANGO_AIS{place} is not a setting.{did_you_mean(word.upper(), known)} Known: {', '.join(known)}."
+    return f"DJANGO_AIS{place}: {item['msg'].removeprefix('Value error, ')}."
 
 
 @cache

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import to_jsonable_python
 
 SCHEMA_VERSION = 1
 CUSTOM_NAME = re.compile(r"x\.[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
@@ -243,12 +244,15 @@ TERMINAL_TYPES = frozenset(
     f"{noun}.{verb}" for noun in ("job", "run") for verb in ("succeeded", "failed", "cancelled")
 ) | {"job.skipped"}
 DELTA_TYPES = frozenset({"message.delta", "thought.delta"})
+RUNTIME_TYPES = frozenset(type for type in VOCABULARY if type.startswith(("job.", "run.", "approval."))) - {
+    "job.progress"
+}  # what changes of status tell: saying one of these must mean that it happened
 
 
 def build(type: str, data: Mapping[str, Any]) -> Event:
     """Make the event of that type from its data. Raises ValueError saying which field is wrong."""
     if CUSTOM_NAME.fullmatch(type):
-        return CustomEvent(type=type, **data)
+        return CustomEvent(**_plain(type, data), type=type)
     kind = VOCABULARY.get(type)
     if kind is None:
         raise ValueError(f"no event type {type!r}; an application's own are called x.<app>.<name>")
@@ -257,6 +261,19 @@ def build(type: str, data: Mapping[str, Any]) -> Event:
     except ValidationError as error:
         first = error.errors()[0]
         raise ValueError(f"event {type}: field {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+
+
+def _plain(type: str, data: Mapping[str, Any]) -> dict[str, Any]:
+    """The data of an application's own event as JSON values."""
+    plain = {}
+    for name, value in data.items():
+        if name == "type":
+            raise ValueError(f"event {type}: field type: the word is taken; give the field another name")
+        try:
+            plain[name] = to_jsonable_python(value)
+        except ValueError as error:
+            raise ValueError(f"event {type}: field {name} is not JSON: {error}") from error
+    return plain
 
 
 class Envelope(BaseModel):

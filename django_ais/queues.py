@@ -13,18 +13,23 @@ is a row, and the sweep announces it again. The handler is safe to call any numb
 from __future__ import annotations
 
 import enum
+import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
+from queue import SimpleQueue
 from typing import Any, ClassVar, Protocol
 
 from pydantic import BaseModel
 
 from django_ais.drivers import NoOptions, load, parse_options
 from django_ais.exceptions import UnsupportedFeature
+
+logger = logging.getLogger("django_ais.queues")
+
+PAUSE_SECONDS = 2.0  # after an engine failed to give messages
 
 PRIORITIES = range(-100, 101)
 """Higher runs first; the scale of Django's own Tasks framework."""
@@ -137,7 +142,10 @@ class BaseQueue:
         raise NotImplementedError
 
     def run_worker(self, *, concurrency: int, stop: threading.Event) -> int:
-        """Consume until ``stop`` is set, then drain; return the exit code of the worker process."""
+        """Consume until ``stop`` is set and what runs has ended; return the exit code of the worker process.
+
+        Nothing bounds the end: whoever stops it decides how long to wait, and may leave the process before.
+        """
         if not self.supports_worker:
             raise UnsupportedFeature(f"queue '{self.alias}' starts no worker process of its own")
         return self._run_worker(concurrency=concurrency, stop=stop)
@@ -202,28 +210,49 @@ class PullQueue(BaseQueue):
 
     def _run_worker(self, *, concurrency: int, stop: threading.Event) -> int:
         slots = Slots(concurrency, on_free=self._interrupt)
-        handler = self.handler
-        with ThreadPoolExecutor(concurrency, thread_name_prefix=f"ais-{self.alias}") as pool:
-            while not stop.is_set():
-                limit = slots.wait_for_free(stop, timeout=1.0)
-                if not limit:
-                    continue
-                for delivery in self._reserve(limit=limit, timeout=1.0):
+        reserved: SimpleQueue[Delivery | None] = SimpleQueue()
+        # Daemons: how long a stopping process waits for its jobs is decided by who stops it, not by the interpreter.
+        threads = [
+            threading.Thread(
+                target=self._work, args=(self.handler, reserved, slots), name=f"ais-{self.alias}-{number}", daemon=True
+            )
+            for number in range(concurrency)
+        ]
+        for thread in threads:
+            thread.start()
+        while not stop.is_set():
+            if limit := slots.wait_for_free(stop, timeout=1.0):
+                for delivery in self._reserve_or_pause(limit, stop):
                     slots.take()
-                    pool.submit(self._work, handler, delivery, slots)
+                    reserved.put(delivery)
+        for _ in threads:
+            reserved.put(None)
+        for thread in threads:
+            thread.join()
         return 0
 
-    def _work(self, handler: Handler, delivery: Delivery, slots: Slots) -> None:
+    def _reserve_or_pause(self, limit: int, stop: threading.Event) -> Sequence[Delivery]:
         try:
-            outcome = handler(delivery.job_id)
-            if outcome.disposition is Disposition.ACK:
-                delivery.ack()
-            elif outcome.disposition is Disposition.RETRY:
-                delivery.nack(outcome.delay)
-            else:
-                delivery.reject()
-        finally:
-            slots.give()
+            return self._reserve(limit=limit, timeout=1.0)
+        except Exception:  # the loop's edge: an engine that is away for a moment must not end a worker process
+            logger.warning("queue '%s' gave nothing; trying again in %g s", self.alias, PAUSE_SECONDS, exc_info=True)
+            stop.wait(PAUSE_SECONDS)
+            return ()
+
+    def _work(self, handler: Handler, reserved: SimpleQueue[Delivery | None], slots: Slots) -> None:
+        while (delivery := reserved.get()) is not None:
+            try:
+                outcome = handler(delivery.job_id)
+                if outcome.disposition is Disposition.ACK:
+                    delivery.ack()
+                elif outcome.disposition is Disposition.RETRY:
+                    delivery.nack(outcome.delay)
+                else:
+                    delivery.reject()
+            except Exception:  # neither raises by contract; one that does must not cost the process a thread
+                logger.exception("the message of job %s could not be answered", delivery.job_id)
+            finally:
+                slots.give()
 
 
 class Slots:

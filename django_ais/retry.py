@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+LONGEST_SECONDS = 3_650 * 86_400.0  # ten years: beyond it, due times leave the range of a database's timestamp
+
 
 class Backoff(BaseModel):
     """The wait between attempts, in seconds, always with jitter.
@@ -21,8 +23,8 @@ class Backoff(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["exponential", "constant"] = "exponential"
-    first: float = Field(default=1.0, ge=0)
-    max: float = Field(default=300.0, ge=0)
+    first: float = Field(default=1.0, ge=0, le=LONGEST_SECONDS)
+    max: float = Field(default=300.0, ge=0, le=LONGEST_SECONDS)
 
     def delay(self, *, retry: int, spread: float) -> float:
         """Seconds before the ``retry``-th retry (from 1); ``spread`` in 0..1 places it within the jitter."""
@@ -85,7 +87,7 @@ class RetryPolicy(BaseModel):
         if retries >= self.max_retries:
             return RetryDecision(action=self.on_exhausted if self.max_retries else "fail")
         if failure.retry_after is not None:
-            return RetryDecision(action="retry", delay=max(failure.retry_after, 0.0))
+            return RetryDecision(action="retry", delay=min(max(0.0, failure.retry_after), LONGEST_SECONDS))
         return RetryDecision(action="retry", delay=self.backoff.delay(retry=retries + 1, spread=spread))
 
     def admits(self, failure: Failure) -> bool:
@@ -103,9 +105,9 @@ class JobConfig(RetryPolicy):
     all its attempts, waits and children.
     """
 
-    timeout: float | None = Field(default=300.0, gt=0)
-    queue_timeout: float | None = Field(default=None, gt=0)
-    total_timeout: float | None = Field(default=None, gt=0)
+    timeout: float | None = Field(default=300.0, gt=0, le=LONGEST_SECONDS)
+    queue_timeout: float | None = Field(default=None, gt=0, le=LONGEST_SECONDS)
+    total_timeout: float | None = Field(default=None, gt=0, le=LONGEST_SECONDS)
 
     def updated(self, raw: Mapping[str, Any]) -> JobConfig:
         """This config with the keys of ``raw`` that are ours laid over it. Raises ValidationError."""

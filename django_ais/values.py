@@ -15,6 +15,7 @@ from django_ais.exceptions import InvalidPayloadError
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 MAX_DEPTH = 64
+MAX_INTEGER_BITS = 13_287  # 4,000 digits: Python reads and writes numbers of up to 4,300
 
 
 def ensure_json(value: Any, *, what: str, limit: int) -> Any:
@@ -40,7 +41,10 @@ def _check(value: Any, path: str, depth: int) -> None:
         raise InvalidPayloadError(f"{path} is nested deeper than {MAX_DEPTH} levels")
     if isinstance(value, str):
         _check_text(value, path)
-    elif value is None or isinstance(value, bool | int):
+    elif isinstance(value, int):  # a truth value too
+        if value.bit_length() > MAX_INTEGER_BITS:
+            raise InvalidPayloadError(f"{path} is a whole number of more than 4,000 digits; pass text")
+    elif value is None:
         return
     elif isinstance(value, float):
         if not math.isfinite(value):

@@ -14,7 +14,7 @@ from pydantic_core import to_jsonable_python
 
 from django_ais import events, registry
 from django_ais.events import Event
-from django_ais.exceptions import AisError, ConfigurationError, JobError
+from django_ais.exceptions import AisError, ConfigurationError, InvalidPayloadError, JobError
 from django_ais.gateways import BaseGateway
 from django_ais.models import JobPacket
 from django_ais.runtime import admission, bridge, database, lifecycle
@@ -75,7 +75,12 @@ class RunningJob:
 
     def emit(self, event: str | Event, /, **data: Any) -> None:
         """Say something; committed within moments, at the latest with the next step or the settle."""
-        self._attempt.buffer.append(events.build(event, data) if isinstance(event, str) else event)
+        said = events.build(event, data) if isinstance(event, str) else event
+        if not isinstance(said, Event):
+            raise TypeError(f"emit takes an event type or an Event, not a {type(event).__name__}")
+        if said.type in events.RUNTIME_TYPES:
+            raise ValueError(f"event {said.type} is told by the runtime alone; an application's own is x.<app>.<name>")
+        self._attempt.buffer.append(said)
 
     def progress(self, current: float | None = None, *, total: float | None = None, message: str | None = None) -> None:
         """Say how far the work is."""
@@ -83,7 +88,9 @@ class RunningJob:
 
     def log(self, message: str, *, level: Literal["debug", "info", "warning", "error"] = "info", **fields: Any) -> None:
         """Say something for people."""
-        self.emit(events.LogWritten(level=level, message=message, fields=to_jsonable_python(fields) or None))
+        self.emit(
+            events.LogWritten(level=level, message=message, fields=to_jsonable_python(fields, fallback=repr) or None)
+        )
 
     def step(
         self, name: str, function: Callable[..., Any], /, *args: Any, repeat: Repeat = "safe", **kwargs: Any
@@ -94,7 +101,11 @@ class RunningJob:
         extra = {"call_key": f"{self.id}:{key}"} if repeat == "keyed" else {}
 
         def call() -> Outcome:
-            return Outcome(to_jsonable_python(bridge.call(function, *args, **kwargs, **extra)))
+            output = bridge.call(function, *args, **kwargs, **extra)
+            try:
+                return Outcome(to_jsonable_python(output))
+            except ValueError as error:
+                raise InvalidPayloadError(f"the output of step '{key}' is not JSON: {error}") from error
 
         return self.ledger.run(key, "step", inputs, call, repeat=repeat)
 

@@ -24,7 +24,7 @@ class Stored:
 
 
 def store(spec: WorkflowSpec, *, source: str, tenant: str = "") -> Stored:
-    """Store a spec as a new version, or say that it is unchanged.
+    """Store a spec as a new version, or say that it is unchanged; in the caller's transaction if there is one.
 
     Raises `WorkflowError` if the same version was stored with other content: a version is never changed.
     """
@@ -51,7 +51,7 @@ def store(spec: WorkflowSpec, *, source: str, tenant: str = "") -> Stored:
             )
         return Stored(same, "unchanged", previous)
 
-    return database.transact(work)
+    return work() if database.is_in_transaction() else database.transact(work)
 
 
 def find(name: str, *, tenant: str = "", version: str | None = None) -> Workflow:

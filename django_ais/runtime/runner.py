@@ -235,6 +235,7 @@ class _Recorded(JobError):
     def __init__(self, document: Any) -> None:
         super().__init__(document["message"])
         self.code = document["code"]
+        self.recorded_type = document["type"]
 
 
 def stop_services() -> None:

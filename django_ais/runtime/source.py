@@ -35,7 +35,14 @@ class DueJobs:
 
     def reserve(self, queue_name: str, *, limit: int, timeout: float) -> Sequence[str]:
         """Claim up to ``limit`` due jobs of a queue; wait up to ``timeout`` seconds for the first."""
-        end = time.monotonic() + timeout
+        try:
+            return self._reserve(queue_name, limit, time.monotonic() + timeout)
+        except Exception:
+            self.close()
+            connections.close_all()  # this thread's: what failed is of no use to the next call
+            raise
+
+    def _reserve(self, queue_name: str, limit: int, end: float) -> Sequence[str]:
         while True:
             self._woken.clear()  # before the look, never after: a wake-up during it must not be lost
             if claimed := self._claim(queue_name, limit):

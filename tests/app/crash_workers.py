@@ -19,7 +19,7 @@ from typing import Any
 from django.db import transaction
 
 from django_ais import registry
-from django_ais.gateways import BaseGateway, GatewayContext, GatewayRequest, Yielded
+from django_ais.gateways import BaseGateway, Finished, GatewayContext, GatewayRequest, Yielded
 from django_ais.models import AgentEvent, JobStep
 from django_ais.retry import Backoff, RetryPolicy
 from django_ais.runtime import failpoints
@@ -75,12 +75,14 @@ class SlowVoice(BaseGateway):
 
     async def _stream(self, request: GatewayRequest, context: GatewayContext) -> AsyncIterator[Yielded]:
         payload = json.loads(request.messages[-1].parts[0].text)  # type: ignore[union-attr]
-        ledger.here().write("executed", job=context.job_id, key=context.call_key.partition(":")[2])
+        key = context.call_key.partition(":")[2]
+        ledger.here().write("executed", job=context.job_id, key=key)
         for place in range(payload.get("deltas", DELTAS)):
             yield f"{secrets.token_hex(2)}-{place} "
             await asyncio.sleep(payload.get("pause", PAUSE))
             if place == 1:
-                await asyncio.to_thread(stand, payload, "stream", context.job_id, context.attempt)
+                await asyncio.to_thread(stand, payload, key, context.job_id, context.attempt)
+        yield Finished()
 
 
 class Payload(BaseStrategy):

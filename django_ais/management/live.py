@@ -1,0 +1,250 @@
+"""Watch a run: a live tree on a terminal, one line per event elsewhere. Plain code over the streams' async one.
+
+The tree needs ``rich`` (``pip install 'django-ais[cli]'``), a terminal, and no ``NO_COLOR``; without one of them there
+are lines.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import queue
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, aclosing, contextmanager
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
+from uuid import UUID
+
+from django.utils import timezone
+
+from django_ais.events import Envelope
+from django_ais.exceptions import WorkflowNotFoundError
+from django_ais.management import run_lines
+from django_ais.management.run_tree import Node, Place, Planned, RunTree
+from django_ais.models import JobPacket
+from django_ais.runtime import bridge, catalog, database, streams
+from django_ais.runtime.lifecycle import WORKFLOW
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+TICK_SECONDS = 0.1  # between two looks of the screen when nothing happens
+UNCLAIMED_SECONDS = 5.0  # a run that nobody has claimed for so long deserves a word
+UNCLAIMED = "no worker process has taken this run yet; is `manage.py ais_worker` running?"
+STYLES = {
+    "waiting": "dim",
+    "queued": "dim",
+    "skipped": "dim",
+    "running": "cyan",
+    "retrying": "yellow",
+    "suspended": "yellow",
+    "succeeded": "green",
+    "failed": "bold red",
+    "cancelled": "red",
+}
+
+
+class Screen(Protocol):
+    """Where a run is shown."""
+
+    def show(self, envelope: Envelope, node: Node) -> None:
+        """Something happened to a job."""
+        ...
+
+    def tick(self) -> None:
+        """Time went by."""
+        ...
+
+    def warn(self, sentence: str) -> None:
+        """Say something that is not of the run."""
+        ...
+
+
+def watch(run: JobPacket, out: TextIO) -> JobPacket:
+    """Show a run until it has ended; return its root as it is then.
+
+    The caller may leave by an interrupt: the run goes on wherever its worker processes are.
+    """
+    tree = tree_of(run)
+    started = timezone.now()
+    warned = False
+    with screen(tree, out) as shown:
+        for envelope in followed(run.id):
+            if envelope is not None:
+                shown.show(envelope, tree.apply(envelope))
+                continue
+            shown.tick()
+            waited = (timezone.now() - started).total_seconds()
+            if not warned and tree.root.status == "queued" and waited > UNCLAIMED_SECONDS:
+                warned = True
+                shown.warn(UNCLAIMED)
+    return JobPacket.objects.using(database.database()).get(id=run.id)
+
+
+# -- the run -------------------------------------------------------------------------------------------------------------
+
+
+def tree_of(run: JobPacket) -> RunTree:
+    """A run's tree before its first event: what its workflow plans."""
+    planned: list[Planned] = []
+    label = run.type
+    if run.worker == WORKFLOW and run.workflow is not None:
+        spec = catalog.spec_of(run.workflow)
+        label = f"{spec.name} {spec.version}"
+        planned = [
+            Planned(id=job.id, type=job.type, needs=job.needs, noun=job.foreach.as_ if job.foreach else None)
+            for job in spec.jobs
+        ]
+    return RunTree(run.id, label=label, tenant=run.tenant, planned=planned, identify=place_of)
+
+
+def place_of(job: UUID) -> Place | None:
+    """Where a job stands, by its row."""
+    row = JobPacket.objects.using(database.database()).filter(id=job).first()
+    if row is None:
+        return None
+    return Place(type=row.type, parent=row.parent_id, workflow_job=row.workflow_job, item=row.item)
+
+
+def followed(run: UUID, *, after: int = 0, tick: float = TICK_SECONDS) -> Iterator[Envelope | None]:
+    """A run's events as they are committed, for plain code; None whenever ``tick`` seconds brought none."""
+    news: queue.SimpleQueue[Envelope | None] = queue.SimpleQueue()
+    pump = asyncio.run_coroutine_threadsafe(_pump(run, after, news.put), bridge.loop())
+    pump.add_done_callback(lambda _: news.put(None))
+    try:
+        while not (pump.done() and news.empty()):
+            try:
+                envelope = news.get(timeout=tick)
+            except queue.Empty:
+                yield None
+            else:
+                if envelope is not None:
+                    yield envelope
+        pump.result()
+    finally:
+        pump.cancel()
+
+
+async def _pump(run: UUID, after: int, put: Callable[[Envelope], object]) -> None:
+    async with aclosing(streams.follow(run, after=after)) as envelopes:
+        async for envelope in envelopes:
+            put(envelope)
+
+
+# -- screens -------------------------------------------------------------------------------------------------------------
+
+
+def screen(tree: RunTree, out: TextIO) -> AbstractContextManager[Screen]:
+    """The screen that fits where the output goes."""
+    return _live(tree) if _can_draw(out) else _lines(out)
+
+
+def _can_draw(out: TextIO) -> bool:
+    if "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb" or not out.isatty():
+        return False
+    encoding = getattr(out, "encoding", None) or ""
+    if "utf" not in encoding.lower():
+        return False
+    try:
+        import rich.live  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+class LineScreen:
+    """One line for each event, for pipes and logs."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._since: datetime | None = None
+
+    def show(self, envelope: Envelope, node: Node) -> None:
+        """Write the event's line."""
+        self._since = self._since or envelope.time
+        self._write(run_lines.line(envelope, node, since=self._since))
+
+    def tick(self) -> None:
+        """A log has no clock."""
+
+    def warn(self, sentence: str) -> None:
+        """Write a line of its own."""
+        self._write(sentence)
+
+    def _write(self, text: str) -> None:
+        self._out.write(f"{text}\n")
+        self._out.flush()
+
+
+@contextmanager
+def _lines(out: TextIO) -> Iterator[Screen]:
+    yield LineScreen(out)
+
+
+class TreeScreen:
+    """The tree, drawn again at every tick."""
+
+    def __init__(self, live: Any) -> None:
+        self._live = live
+
+    def show(self, envelope: Envelope, node: Node) -> None:
+        """The next tick draws it."""
+
+    def tick(self) -> None:
+        """Draw."""
+        self._live.refresh()
+
+    def warn(self, sentence: str) -> None:
+        """Print above the tree."""
+        self._live.console.print(sentence, markup=False, style="yellow")
+
+
+@contextmanager
+def _live(tree: RunTree) -> Iterator[Screen]:
+    from rich.console import Console
+    from rich.live import Live
+
+    # Drawn by the thread that follows, and by rich's own ten times a second: both only read the tree.
+    with Live(
+        get_renderable=lambda: drawn(tree, timezone.now()),
+        console=Console(),
+        refresh_per_second=run_lines.FRAMES_A_SECOND,
+        vertical_overflow="ellipsis",
+    ) as live:
+        yield TreeScreen(live)
+        live.refresh()
+
+
+def drawn(tree: RunTree, now: datetime) -> RenderableType:
+    """The tree as rich draws it."""
+    from rich.text import Text
+    from rich.tree import Tree
+
+    top = Tree(Text(run_lines.heading(tree), style="bold", no_wrap=True, overflow="ellipsis"), guide_style="dim")
+    branches = [top]
+    found = run_lines.rows(tree, now)
+    widths = [max((len(part) for part in column), default=0) for column in zip(*map(_columns, found), strict=True)]
+    for row in found:
+        text = Text(no_wrap=True, overflow="ellipsis")
+        text.append(f"{row.mark} ", style=STYLES.get(row.status, ""))
+        name, kind = _columns(row)
+        text.append(name.ljust(widths[0] if row.depth == 0 else 0) + "   ")
+        text.append(f"{kind.ljust(widths[1])}   " if row.depth == 0 else "", style="dim")
+        text.append(row.detail)
+        del branches[row.depth + 1 :]
+        branches.append(branches[-1].add(text))
+    return top
+
+
+def _columns(row: run_lines.Row) -> tuple[str, str]:
+    return (row.name, row.type) if row.depth == 0 else ("", "")
+
+
+def find_planned(name: str, *, tenant: str, version: str | None) -> dict[str, Any]:
+    """The input schemas of a workflow by name; none for a workflow that is not imported (its start says so)."""
+    try:
+        spec = catalog.spec_of(catalog.find(name, tenant=tenant, version=version))
+    except WorkflowNotFoundError:
+        return {}
+    properties = (spec.inputs or {}).get("properties", {})
+    return {key: rule for key, rule in properties.items() if isinstance(rule, dict)}
