@@ -9,16 +9,16 @@ from __future__ import annotations
 import asyncio
 import os
 import queue
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, aclosing, contextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol, TextIO
+from typing import TYPE_CHECKING, Protocol, TextIO
 from uuid import UUID
 
 from django.utils import timezone
 
 from django_ais.events import Envelope
-from django_ais.exceptions import WorkflowNotFoundError
 from django_ais.management import run_lines
 from django_ais.management.run_tree import Node, Place, Planned, RunTree
 from django_ais.models import JobPacket
@@ -27,6 +27,7 @@ from django_ais.runtime.lifecycle import WORKFLOW
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.live import Live
 
 TICK_SECONDS = 0.1  # between two looks of the screen when nothing happens
 UNCLAIMED_SECONDS = 5.0  # a run that nobody has claimed for so long deserves a word
@@ -66,7 +67,7 @@ def watch(run: JobPacket, out: TextIO) -> JobPacket:
     The caller may leave by an interrupt: the run goes on wherever its worker processes are.
     """
     tree = tree_of(run)
-    started = timezone.now()
+    started = time.monotonic()
     warned = False
     with screen(tree, out) as shown:
         for envelope in followed(run.id):
@@ -74,8 +75,7 @@ def watch(run: JobPacket, out: TextIO) -> JobPacket:
                 shown.show(envelope, tree.apply(envelope))
                 continue
             shown.tick()
-            waited = (timezone.now() - started).total_seconds()
-            if not warned and tree.root.status == "queued" and waited > UNCLAIMED_SECONDS:
+            if not warned and tree.root.status == "queued" and time.monotonic() - started > UNCLAIMED_SECONDS:
                 warned = True
                 shown.warn(UNCLAIMED)
     return JobPacket.objects.using(database.database()).get(id=run.id)
@@ -182,17 +182,26 @@ def _lines(out: TextIO) -> Iterator[Screen]:
 
 
 class TreeScreen:
-    """The tree, drawn again at every tick."""
+    """The tree, drawn again ten times a second by the thread that follows the run."""
 
-    def __init__(self, live: Any) -> None:
+    def __init__(self, tree: RunTree, live: Live) -> None:
+        self._tree = tree
         self._live = live
+        self._drawn_at = 0.0
 
     def show(self, envelope: Envelope, node: Node) -> None:
-        """The next tick draws it."""
+        """Draw, unless that was just done."""
+        self.tick()
 
     def tick(self) -> None:
-        """Draw."""
-        self._live.refresh()
+        """Draw, unless that was just done."""
+        if time.monotonic() - self._drawn_at >= TICK_SECONDS:
+            self.draw()
+
+    def draw(self) -> None:
+        """Put the tree as it is now in the place of what is on the screen."""
+        self._live.update(drawn(self._tree, timezone.now()), refresh=True)
+        self._drawn_at = time.monotonic()
 
     def warn(self, sentence: str) -> None:
         """Print above the tree."""
@@ -204,15 +213,12 @@ def _live(tree: RunTree) -> Iterator[Screen]:
     from rich.console import Console
     from rich.live import Live
 
-    # Drawn by the thread that follows, and by rich's own ten times a second: both only read the tree.
-    with Live(
-        get_renderable=lambda: drawn(tree, timezone.now()),
-        console=Console(),
-        refresh_per_second=run_lines.FRAMES_A_SECOND,
-        vertical_overflow="ellipsis",
-    ) as live:
-        yield TreeScreen(live)
-        live.refresh()
+    with Live(console=Console(), auto_refresh=False, vertical_overflow="ellipsis") as live:
+        shown = TreeScreen(tree, live)
+        try:
+            yield shown
+        finally:
+            shown.draw()
 
 
 def drawn(tree: RunTree, now: datetime) -> RenderableType:
@@ -238,13 +244,3 @@ def drawn(tree: RunTree, now: datetime) -> RenderableType:
 
 def _columns(row: run_lines.Row) -> tuple[str, str]:
     return (row.name, row.type) if row.depth == 0 else ("", "")
-
-
-def find_planned(name: str, *, tenant: str, version: str | None) -> dict[str, Any]:
-    """The input schemas of a workflow by name; none for a workflow that is not imported (its start says so)."""
-    try:
-        spec = catalog.spec_of(catalog.find(name, tenant=tenant, version=version))
-    except WorkflowNotFoundError:
-        return {}
-    properties = (spec.inputs or {}).get("properties", {})
-    return {key: rule for key, rule in properties.items() if isinstance(rule, dict)}

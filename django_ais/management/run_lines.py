@@ -57,8 +57,8 @@ def _rows(node: Node, now: datetime, depth: int) -> Iterator[Row]:
     yield Row(
         depth=depth,
         mark=_mark(node, now),
-        name=node.name,
-        type="" if inner else node.type,
+        name=one_line(node.name),
+        type="" if inner else one_line(node.type),
         detail="   ".join(_details(node, now)),
         status="running" if _is_under_way(node) else node.status,
     )
@@ -98,7 +98,7 @@ def _details(node: Node, now: datetime) -> Iterator[str]:
     if retried := node.retries + sum(child.retries for child in node.children):
         yield f"{retried} retried" if node.children else f"attempt {node.attempt}"
     if node.note:
-        yield node.note
+        yield one_line(node.note)
     if node.text:
         yield f"› {one_line(node.text)}"
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 from uuid import UUID
@@ -15,7 +15,15 @@ from uuid import UUID
 from django.db import DatabaseError, close_old_connections
 
 from django_ais import conf, events, registry, signals
-from django_ais.exceptions import ChildrenFailedError, JobError, JobTimeoutError, LeaseLost, StepInDoubtError, StopJob
+from django_ais.exceptions import (
+    ChildrenFailedError,
+    ConfigurationError,
+    JobError,
+    JobTimeoutError,
+    LeaseLost,
+    StepInDoubtError,
+    StopJob,
+)
 from django_ais.models import JobPacket
 from django_ais.queues import ACK, Outcome, retry_in
 from django_ais.retry import Failure, JobConfig, RetryDecision
@@ -158,8 +166,7 @@ class Run:
     def _run(self, job: RunningJob) -> Moved:
         worker = self._worker
         if overrides(worker, "prepare"):
-            prepared = lambda: StepOutcome(dict(bridge.call(worker.prepare, job)))  # noqa: E731
-            job.inputs = job.ledger.run("prepare", "prepare", None, prepared, repeat="safe")
+            job.inputs = job.ledger.run("prepare", "prepare", None, lambda: _prepared(worker, job), repeat="safe")
         limit = conf.current().max_payload_bytes
         result = ensure_json(bridge.call(worker.run, job), what=f"the result of {job.type}", limit=limit)
         children = bridge.call(worker.route, job, result) if overrides(worker, "route") else ()
@@ -227,6 +234,13 @@ class Run:
         self._attempt.lease.end(late)
         with suppress(StopJob):  # it may just have settled by itself
             relay.hear(self._failed(late))
+
+
+def _prepared(worker: BaseWorker, job: RunningJob) -> StepOutcome:
+    inputs: object = bridge.call(worker.prepare, job)
+    if not isinstance(inputs, Mapping):
+        raise ConfigurationError(f"{type(worker).__name__}.prepare returned {type(inputs).__name__}, not a dict")
+    return StepOutcome(dict(inputs))
 
 
 class _Recorded(JobError):
