@@ -24,7 +24,7 @@ from django_ais.queues import BaseQueue
 
 HANDLER = "django_ais.runtime.runner.handle"
 QUEUE_SOURCE = "django_ais.runtime.source.due_jobs"
-BUS_SOURCE = "django_ais.runtime.streams.committed"
+BUS_SOURCE = "django_ais.runtime.reading.committed"
 NOT_YET = {"celery", "dramatiq", "rq", "nats", "django_tasks", "redis", "postgres", "channels"}
 EXTRAS = {"dramatiq", "rq", "nats", "channels", "postgres", "openai", "anthropic", "pydantic-ai"}
 

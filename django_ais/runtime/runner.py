@@ -27,7 +27,7 @@ from django_ais.exceptions import (
 from django_ais.models import JobPacket
 from django_ais.queues import ACK, Outcome, retry_in
 from django_ais.retry import Failure, JobConfig, RetryDecision
-from django_ais.runtime import bridge, database, engine, failpoints, journal, lifecycle, relay, streams
+from django_ais.runtime import bridge, database, engine, failpoints, journal, lifecycle, reading, relay
 from django_ais.runtime.active import RunningJob, child_row, overrides, tell_failure
 from django_ais.runtime.engine import Attempt, Moved
 from django_ais.runtime.journal import Buffer
@@ -258,7 +258,7 @@ def stop_services() -> None:
     keeper().stop()
     journal.flusher().stop()
     due_jobs.close()
-    streams.stop_readers()
+    reading.stop_readers()
     occupancy.reopen()
 
 

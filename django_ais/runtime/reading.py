@@ -1,0 +1,84 @@
+"""Read a run's rows from async code: in a few threads whose connections are kept as the settings say."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+from uuid import UUID
+
+from django.db import close_old_connections, connections
+
+from django_ais.events import Envelope
+from django_ais.models import AgentEvent, JobCounters
+from django_ais.runtime import database
+
+PAGE = 500  # rows read at a time
+READERS = 4  # threads that read for all followers of a process
+
+T = TypeVar("T")
+
+topics: dict[str, UUID] = {}  # the runs that are followed in this process, by their bus address
+_readers: list[ThreadPoolExecutor] = []
+
+
+async def read(work: Callable[[], T]) -> T:
+    """Run a query in one of the reading threads."""
+
+    def whole() -> T:
+        close_old_connections()
+        try:
+            return work()
+        finally:
+            close_old_connections()
+
+    if not _readers:
+        _readers.append(ThreadPoolExecutor(READERS, thread_name_prefix="ais-reader"))
+    return await asyncio.get_running_loop().run_in_executor(_readers[0], whole)
+
+
+def stop_readers() -> None:
+    """Close the reading threads' connections and end them; the next `read` begins anew."""
+    while _readers:
+        readers = _readers.pop()
+        together = threading.Barrier(READERS)
+        for _ in range(READERS):
+            readers.submit(_close_connections, together)
+        readers.shutdown()
+
+
+def _close_connections(together: threading.Barrier) -> None:
+    together.wait()  # so that each thread gets one
+    connections.close_all()
+
+
+def page(root: UUID, tenant: str, after: int, *, limit: int = PAGE) -> list[Envelope]:
+    """The committed events of a run after a number, in order."""
+    rows = AgentEvent.objects.using(database.database()).filter(root_id=root, seq__gt=after).order_by("seq")[:limit]
+    return [
+        Envelope.model_construct(
+            seq=row.seq, run=root, job=row.job_id, tenant=tenant, type=row.type, time=row.created_at, data=row.data
+        )
+        for row in rows
+    ]
+
+
+def size_of(envelope: Envelope) -> int:
+    """About how many bytes an event takes."""
+    return 200 + sum(len(str(value)) for value in envelope.data.values())
+
+
+async def last_numbers(runs: Sequence[UUID]) -> dict[UUID, int]:
+    """The number of the last committed event of several runs, in one query."""
+    if not runs:
+        return {}
+    rows = JobCounters.objects.using(database.database()).filter(job_id__in=runs).values_list("job_id", "last_seq")
+    return await read(lambda: dict(rows))
+
+
+async def committed(wanted: Iterable[str]) -> Mapping[str, tuple[UUID, int]]:
+    """The run and last number of topics followed in this process (what the `database` bus asks for)."""
+    runs = {topics[topic]: topic for topic in wanted if topic in topics}
+    return {runs[run]: (run, last) for run, last in (await last_numbers(list(runs))).items()}
