@@ -270,9 +270,7 @@ def error_document(error: BaseException, *, kind: str = "") -> Values:
     return {
         "code": sanitised(code)[:100],
         "message": sanitised(text)[:2000],
-        "type": kind
-        or getattr(error, "recorded_type", "")
-        or f"{type(error).__module__}.{type(error).__qualname__}",
+        "type": kind or getattr(error, "recorded_type", "") or f"{type(error).__module__}.{type(error).__qualname__}",
     }
 
 
