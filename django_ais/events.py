@@ -156,7 +156,7 @@ class ToolReturned(Event):
     type: Literal["tool.returned"] = "tool.returned"
     call: str
     name: str
-    content: Any
+    content: Any = None
     example = {"call": "turn-1/0", "name": "lookup", "content": {"total": 12}}
 
 
@@ -235,6 +235,10 @@ class CustomEvent(Event):
 
     model_config = ConfigDict(frozen=True, extra="allow")
     example = {"invoice": "A-17"}
+
+    def data(self) -> dict[str, Any]:
+        """Everything that the application gave, nulls included."""
+        return self.model_dump(mode="json", exclude={"type"})
 
 
 VOCABULARY: dict[str, type[Event]] = {

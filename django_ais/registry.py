@@ -41,8 +41,8 @@ def register(name: str, worker: W) -> W: ...
 def register(name: str, worker: Any = None) -> Any:
     """Name a worker class: ``register("SUMMARIZE", Worker)``, or ``@register("SUMMARIZE")`` above the class.
 
-    Registering the same class again under the same name changes nothing. Raises `ConfigurationError` if the name
-    belongs to another class.
+    The class is known by its dotted path too. Registering it again under the same name changes nothing. Raises
+    `ConfigurationError` if the name belongs to another class.
     """
     if worker is None:
         return lambda decorated: register(name, decorated)
@@ -51,7 +51,7 @@ def register(name: str, worker: Any = None) -> Any:
         raise ConfigurationError(
             f"Worker name {name!r} belongs to {_path(known)}; {_path(worker)} needs another name or must go."
         )
-    _workers[name] = worker
+    _workers[name] = _workers[_path(worker)] = worker
     return worker
 
 

@@ -81,9 +81,6 @@ def watch(run: JobPacket, out: TextIO) -> JobPacket:
     return JobPacket.objects.using(database.database()).get(id=run.id)
 
 
-# -- the run -------------------------------------------------------------------------------------------------------------
-
-
 def tree_of(run: JobPacket) -> RunTree:
     """A run's tree before its first event: what its workflow plans."""
     planned: list[Planned] = []
@@ -129,9 +126,6 @@ async def _pump(run: UUID, after: int, put: Callable[[Envelope], object]) -> Non
     async with aclosing(streams.follow(run, after=after)) as envelopes:
         async for envelope in envelopes:
             put(envelope)
-
-
-# -- screens -------------------------------------------------------------------------------------------------------------
 
 
 def screen(tree: RunTree, out: TextIO) -> AbstractContextManager[Screen]:

@@ -34,18 +34,13 @@ def end(
     """
 
     def work() -> Moved | None:
-        below = _lock_below([job_id])
-        found = sql.lock_jobs([job_id])
-        if not found or found[0].is_terminal or not still(found[0]):
+        below, top = _lock_tree(job_id)
+        if top is None or top.is_terminal or not still(top):
             return None
         moved = Moved()
-        top = found[0]
-        seen = _end_all(below, top, moved)
+        _end_all(below, top, moved)
         _end_one(top, status, document, moved)
         on_failure(top)
-        for straggler in _lock_below([job_id]):  # born while we waited for its parent's lock
-            if straggler.id not in seen:
-                _end_one(straggler, JobStatus.CANCELLED, _because(top), moved)
         move_parents(top, status, moved)
         journal.write(top.root_id, top.tenant, moved.drafts)
         return moved
@@ -57,11 +52,11 @@ def cancel_children(parent_id: UUID) -> Moved | None:
     """Do a recorded cascade: cancel what is open below a parent and let the parent go on, in one transaction."""
 
     def work() -> Moved | None:
-        below = [job for job in _lock_below([parent_id]) if not job.is_terminal]
-        (parent,) = sql.lock_jobs([parent_id])
-        if parent.is_terminal or parent.cancel_children_at is None:
+        locked, parent = _lock_tree(parent_id)
+        if parent is None or parent.is_terminal or parent.cancel_children_at is None:
             return None
         moved = Moved()
+        below = [job for job in locked if not job.is_terminal]
         _end_all(below, parent, moved)
         sql.change(parent.id, {"cancel_children_at": None}, statuses=OPEN_STATUSES)
         gone = sum(job.parent_id == parent.id for job in below)
@@ -74,22 +69,38 @@ def cancel_children(parent_id: UUID) -> Moved | None:
     return database.transact(work)
 
 
-def _lock_below(parents: Sequence[UUID]) -> list[JobPacket]:
-    """Everything open below these jobs, locked deepest first."""
-    ids: list[UUID] = []
-    level = list(parents)
+def _lock_tree(job_id: UUID) -> tuple[list[JobPacket], JobPacket | None]:
+    """Lock a job and everything open below it, deepest first; return what is below, and the job.
+
+    Whoever held one of these rows may have used it to create a child. So look again once the locks are held, until
+    there is nobody new: under a locked row nobody is born.
+    """
+    locked: set[UUID] = set()
+    while True:
+        born = _open_below(job_id) - locked
+        if locked and not born:
+            break
+        locked |= born | {job_id}
+        sql.lock_jobs(list(born))
+        sql.lock_jobs([job_id])
+    *below, top = sql.lock_jobs(list(locked)) or [None]
+    return [job for job in below if job is not None], top
+
+
+def _open_below(job_id: UUID) -> set[UUID]:
+    found: set[UUID] = set()
+    level = {job_id}
     while level:
         rows = JobPacket.objects.using(database.database()).filter(parent__in=level, status__in=OPEN_STATUSES)
-        level = list(rows.values_list("id", flat=True))
-        ids.extend(level)
-    return sql.lock_jobs(ids) if ids else []
+        level = set(rows.values_list("id", flat=True))
+        found |= level
+    return found
 
 
-def _end_all(below: Sequence[JobPacket], top: JobPacket, moved: Moved) -> set[UUID]:
+def _end_all(below: Sequence[JobPacket], top: JobPacket, moved: Moved) -> None:
     for job in below:
         if not job.is_terminal:
             _end_one(job, JobStatus.CANCELLED, _because(top), moved)
-    return {job.id for job in below}
 
 
 def _because(top: JobPacket) -> Values:

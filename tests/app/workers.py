@@ -6,7 +6,7 @@ from typing import Any
 
 from django_ais import registry
 from django_ais.workers import BaseWorker
-from tests.app import crash_workers  # noqa: F401 (registers its own)
+from tests.app import behaviour_workers, crash_workers  # noqa: F401 (they register their own)
 from tests.app.models import Effect
 
 

@@ -15,7 +15,7 @@ def test_the_statuses_are_those_of_the_rows():
 
 
 def test_every_status_is_either_open_or_terminal():
-    assert OPEN | TERMINAL == set(JobStatus)
+    assert set(JobStatus) == OPEN | TERMINAL
     assert not OPEN & TERMINAL
     assert {str(status) for status in TERMINAL} == {"succeeded", "failed", "cancelled", "skipped"}
 

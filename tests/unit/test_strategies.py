@@ -65,7 +65,7 @@ def test_without_a_hook_the_payloads_prompt_is_sent():
 
 @pytest.mark.parametrize("payload", [None, "prompt", {"text": "x"}, {"prompt": 3}])
 def test_a_payload_without_a_prompt_needs_a_hook_and_the_error_says_so(payload):
-    with pytest.raises(ConfigurationError, match="BaseStrategy has no compose_context.*invoice.*'prompt'"):
+    with pytest.raises(ConfigurationError, match=r"BaseStrategy has no compose_context.*invoice.*'prompt'"):
         first_request(BaseStrategy(), context(payload))
 
 

@@ -69,6 +69,12 @@ def test_an_example_survives_json(name):
     assert again == event
 
 
+def test_what_a_tool_without_a_result_returned_can_be_read_again():
+    stored = build("tool.returned", {"call": "turn-1/tool-0", "name": "log", "content": None}).data()
+
+    assert build("tool.returned", stored).data() == stored
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_golden_file_can_still_be_read(name):
     """Fields may be added to a type; what was stored once is read for ever."""
@@ -119,6 +125,10 @@ def test_an_applications_own_event_carries_any_json():
     assert isinstance(event, CustomEvent)
     assert build(OWN, golden(OWN)["data"]).data() == golden(OWN)["data"]
     assert golden(OWN) == {"type": OWN, "data": CustomEvent.example}
+
+
+def test_an_applications_own_event_keeps_its_nulls():
+    assert build(OWN, {"paid_at": None}).data() == {"paid_at": None}
 
 
 @pytest.mark.parametrize("name", ["x.shop", "x.Shop.paid", "shop.paid", "x..paid", "x.shop.paid!", "X.shop.paid"])

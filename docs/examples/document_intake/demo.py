@@ -1,0 +1,149 @@
+#!/usr/bin/env python3
+"""Run the document intake on real files, in a fresh folder, and show it. ``python3 run.py demo`` calls this.
+
+    demo.py [PATH ...] [--crash] [--keep FOLDER]
+
+Exit code: the run's (0 succeeded, 1 failed, 4 cancelled); 2 for files that cannot be taken; 1 with ``--crash`` if a
+promise was broken.
+"""
+
+import argparse
+import json
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path[0] = str(HERE.parent)  # the folder that holds the package, not the package
+
+from document_intake.handed_in import HandedIn, Refused, read_all  # noqa: E402
+
+SHIPPED = ("invoice-harbour-refit.txt", "incident-report-cold-store.md", "minutes-allotment-committee.txt")
+SHOW_SECONDS = 8.0  # aimed at for the streaming part
+WORDS_A_SUMMARY = 45
+AT_ONCE = 4  # `limit` of the workflow
+SLOWEST, FASTEST = 0.08, 0.005  # seconds between two words
+
+NEXT = """
+What ran: docs/examples/document_intake/ (intake.yaml, workers.py, strategies.py). Nothing of it names a driver; its
+settings.py does:
+    DJANGO_AIS = {
+        "QUEUES": {"default": "memory"},       # threads of this process. "database": manage.py ais_worker, any number
+        "BUSES": {"default": "memory"},        # "database" when jobs run in other processes
+        "GATEWAYS": {"default": {"BACKEND": "function", "OPTIONS": {"function": "document_intake.gateway.answer"}}},
+    }
+A real model: name a function of yours that takes the request and yields the model's text; prompts, schemas, retries
+and streaming stay as they are. Drivers for Celery and Redis come with the next versions (ROADMAP.md)."""
+
+
+def main(arguments: list[str]) -> int:
+    """Read, set up, show, report."""
+    options = parser().parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal may not know every letter
+    try:
+        documents = read_all(options.paths or [HERE / "documents" / name for name in SHIPPED])
+        with work_folder(options.keep) as folder:
+            set_up(folder, documents, in_worker_processes=options.crash)
+            return show(folder, documents, crash=options.crash)
+    except Refused as refused:
+        print(refused, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return 130
+
+
+def parser() -> argparse.ArgumentParser:
+    """What the command line may hold."""
+    made = argparse.ArgumentParser(prog="run.py demo", description="Run a workflow on documents and show it.")
+    made.add_argument(
+        "paths", nargs="*", type=Path, metavar="PATH", help="text or Markdown files (default: three ours)"
+    )
+    made.add_argument("--crash", action="store_true", help="kill a worker process in the middle, and count what it did")
+    made.add_argument("--keep", type=Path, metavar="FOLDER", help="a new folder for the database, which then stays")
+    return made
+
+
+@contextmanager
+def work_folder(keep: Path | None) -> Iterator[Path]:
+    """A fresh folder, gone afterwards unless it is to be kept."""
+    if keep is None:
+        with tempfile.TemporaryDirectory(prefix="document-intake-", ignore_cleanup_errors=True) as name:
+            yield Path(name)
+            logging.raiseExceptions = False  # threads that are about to end may log into a folder that is gone
+        return
+    try:
+        keep.mkdir(parents=True, exist_ok=True)
+        if any(keep.iterdir()):
+            raise Refused(f"{keep} is not empty; --keep wants a new folder.")
+    except OSError as error:
+        raise Refused(f"{keep} cannot be used as a folder: {error.strerror}.") from error
+    yield keep.resolve()
+
+
+def set_up(folder: Path, documents: list[HandedIn], *, in_worker_processes: bool) -> None:
+    """Django, its tables and the workflow."""
+    pages = sum(document.pages for document in documents)
+    pace = SHOW_SECONDS * AT_ONCE / (pages * WORDS_A_SUMMARY)
+    os.environ["INTAKE_FOLDER"] = str(folder)
+    os.environ["INTAKE_WORKER_PROCESSES"] = str(int(in_worker_processes))
+    os.environ["INTAKE_WORD_SECONDS"] = str(min(max(pace, FASTEST), SLOWEST))
+    os.environ["DJANGO_SETTINGS_MODULE"] = "document_intake.settings"
+    import django
+    from django.core.management import call_command
+
+    django.setup()
+    call_command("migrate", verbosity=0)
+    call_command("import_workflow", str(HERE / "intake.yaml"))
+
+
+def show(folder: Path, documents: list[HandedIn], *, crash: bool) -> int:
+    """Hand the documents in, run the workflow before everybody's eyes, and print what it found."""
+    from contextlib import ExitStack
+
+    from django_ais.models import JobPacket
+    from document_intake import crash as crashes
+    from document_intake import report
+    from document_intake.models import Document
+
+    rows = [Document.objects.create(name=document.name, text=document.text) for document in documents]
+    killed = 0
+    with ExitStack() as stack:
+        if crash:
+            processes = stack.enter_context(crashes.working(folder))
+            stack.enter_context(crashes.murder(processes))
+        code = run_workflow([row.id for row in rows])
+        killed = processes.killed if crash else 0
+    run = JobPacket.objects.roots().get()
+    if code:
+        print(crashes.tails(folder), file=sys.stderr)
+        return code
+    report.documents()
+    report.totals(run)
+    print(NEXT)
+    if not crash:
+        return 0
+    count = crashes.Count.of(run, killed)
+    print(f"\n{count}")
+    return 0 if count.is_kept else 1
+
+
+def run_workflow(documents: list[int]) -> int:
+    """``manage.py run_workflow --follow``; its exit code."""
+    from django.core.management import CommandError, call_command
+
+    try:
+        call_command("run_workflow", "document_intake", f"--input=documents={json.dumps(documents)}", "--follow")
+    except CommandError as error:
+        print(error, file=sys.stderr)
+        return error.returncode
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
