@@ -15,9 +15,9 @@ class DjangoAisConfig(AppConfig):
 
     def ready(self) -> None:
         from django_ais import checks  # noqa: F401 (importing it registers them)
-        from django_ais.runtime import database
+        from django_ais.runtime import links
 
-        connection_created.connect(database.prepare_sqlite, dispatch_uid="django_ais.sqlite")
+        connection_created.connect(links.prepare_sqlite, dispatch_uid="django_ais.sqlite")
         autodiscover_modules("workers")
         for config in apps.get_app_configs():
             if config is not self and (module := sys.modules.get(f"{config.name}.workers")) is not None:

@@ -20,7 +20,6 @@ from django.db import DatabaseError, connections, models, router, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils import timezone
 
-from django_ais import conf
 from django_ais.models import Election, JobPacket
 from django_ais.runtime import failpoints
 
@@ -229,14 +228,13 @@ def insertion(
     model: type[models.Model], rows: Sequence[Mapping[str, Any]], *, ending: str = "", source: str = ""
 ) -> Raw:
     """The INSERT of rows, as SQL; see `insert`. With ``source`` it happens once for each row that this FROM gives."""
-    quote = connection().ops.quote_name
-    fields = [field for field in model._meta.concrete_fields if not isinstance(field, models.AutoField)]
+    current = connection()
+    columns, fields = _columns(model, current.vendor)
     groups: list[str] = []
     params: list[Any] = []
     for row in rows:
-        pieces = [_cell(field, row, params, typed=bool(source)) for field in fields]
+        pieces = [_cell(field, row, params, current, typed=bool(source)) for field in fields]
         groups.append(", ".join(pieces))
-    columns = ", ".join(quote(str(field.column)) for field in fields)
     if source:
         values = " UNION ALL ".join(f"SELECT {group} FROM {source}" for group in groups)
     else:
@@ -244,13 +242,27 @@ def insertion(
     return Raw(f"INSERT INTO {table(model)} ({columns}) {values}{ending}", tuple(params))
 
 
-def _cell(field: models.Field[Any, Any], row: Mapping[str, Any], params: list[Any], *, typed: bool) -> str:
+@cache
+def _columns(model: type[models.Model], vendor: str) -> tuple[str, tuple[models.Field[Any, Any], ...]]:
+    quote = connection().ops.quote_name
+    fields = tuple(field for field in model._meta.concrete_fields if not isinstance(field, models.AutoField))
+    return ", ".join(quote(str(field.column)) for field in fields), fields
+
+
+def _cell(
+    field: models.Field[Any, Any],
+    row: Mapping[str, Any],
+    params: list[Any],
+    current: BaseDatabaseWrapper,
+    *,
+    typed: bool,
+) -> str:
     value = row[field.attname] if field.attname in row else field.get_default()
     if isinstance(value, Raw):
         params.extend(value.params)
         return value.text
-    params.append(prepared(field, value))
-    kind = str(field.db_type(connection())) if typed else ""
+    params.append(field.get_db_prep_save(value, connection=current))
+    kind = str(field.db_type(current)) if typed else ""
     return f"%s::{kind}" if kind and "char" not in kind else "%s"  # a cast to varchar(n) would cut
 
 
@@ -277,33 +289,6 @@ def assignments(values: Mapping[str, Any]) -> Raw:
 def as_uuid(value: Any) -> UUID:
     """An id as the database gave it."""
     return value if isinstance(value, UUID) else UUID(str(value))
-
-
-def prepare_sqlite(*, connection: BaseDatabaseWrapper, **_: Any) -> None:
-    """Put a new connection's SQLite file into WAL mode (a receiver of ``connection_created``)."""
-    if connection.vendor == "sqlite" and connection.alias == database() and conf.current().sqlite_wal:
-        with connection.cursor() as cursor:
-            cursor.execute("PRAGMA journal_mode=WAL")
-
-
-def refresh() -> None:
-    """Drop this thread's connection if it is broken, so that the next statement opens another."""
-    if not connection().in_atomic_block:
-        connection().close_if_unusable_or_obsolete()
-
-
-def dedicated_connection() -> None:
-    """Give this thread an unpooled connection of its own, so that heartbeats never wait for a pool that jobs
-    exhaust.
-    """
-    using = database()
-    current = connections[using]
-    if "pool" in (current.settings_dict.get("OPTIONS") or {}):
-        own = current.copy()
-        own.settings_dict["OPTIONS"] = {
-            key: value for key, value in own.settings_dict["OPTIONS"].items() if key != "pool"
-        }
-        connections[using] = own
 
 
 def moment() -> datetime:

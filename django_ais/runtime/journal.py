@@ -23,7 +23,7 @@ from django.db import DatabaseError, connections
 from django_ais import conf, registry, tenancy
 from django_ais.events import DELTA_TYPES, Envelope, Event
 from django_ais.exceptions import JobError
-from django_ais.runtime import database, failpoints, sql
+from django_ais.runtime import database, failpoints, links, sql
 from django_ais.runtime.leases import Lease
 from django_ais.values import sanitised, shortened
 
@@ -238,7 +238,7 @@ class Flusher:
             thread.join()
 
     def _run(self) -> None:
-        database.dedicated_connection()
+        links.dedicated_connection()
         earliest = 0.0
         try:
             while self._await_due(earliest):

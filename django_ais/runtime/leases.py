@@ -15,7 +15,7 @@ from django.db import DatabaseError, connections
 
 from django_ais import conf
 from django_ais.exceptions import AisError, JobCancelled, JobTimeoutError, LeaseLost
-from django_ais.runtime import database, sql
+from django_ais.runtime import database, links, sql
 
 logger = logging.getLogger("django_ais.leases")
 
@@ -120,7 +120,7 @@ class Keeper:
             return [lease for lease, _ in self._leases.values()]
 
     def _run(self) -> None:
-        database.dedicated_connection()
+        links.dedicated_connection()
         try:
             while True:
                 with self._changed:

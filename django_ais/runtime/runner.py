@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
-from django.db import DatabaseError, close_old_connections
+from django.db import DatabaseError
 
 from django_ais import conf, events, registry, signals
 from django_ais.exceptions import (
@@ -27,7 +27,7 @@ from django_ais.exceptions import (
 from django_ais.models import JobPacket
 from django_ais.queues import ACK, Outcome, retry_in
 from django_ais.retry import Failure, JobConfig, RetryDecision
-from django_ais.runtime import bridge, database, engine, failpoints, journal, lifecycle, reading, relay
+from django_ais.runtime import bridge, database, engine, failpoints, journal, lifecycle, links, reading, relay
 from django_ais.runtime.active import RunningJob, child_row, overrides, tell_failure
 from django_ais.runtime.engine import Attempt, Moved
 from django_ais.runtime.journal import Buffer
@@ -59,7 +59,7 @@ def handle(job_id: str) -> Outcome:
     inline = database.is_in_transaction()
     try:
         if not inline:
-            close_old_connections()
+            links.tidy()
             sweeper.start()
         return _handle(key, inline=inline)
     except DatabaseError:
@@ -70,7 +70,7 @@ def handle(job_id: str) -> Outcome:
         return retry_in(BROKEN_SECONDS)
     finally:
         if not inline:
-            close_old_connections()
+            links.tidy()
 
 
 def _handle(job_id: UUID, *, inline: bool) -> Outcome:
@@ -139,7 +139,7 @@ class Run:
         except StopJob:
             raise
         except DatabaseError as error:
-            database.refresh()
+            links.refresh()
             if self._attempt.lease.ended is not None:
                 raise LeaseLost(f"the database failed and the lease is gone: {error}") from error
             return self._failed(error)
@@ -259,6 +259,7 @@ def stop_services() -> None:
     journal.flusher().stop()
     due_jobs.close()
     reading.stop_readers()
+    links.close_kept()
     occupancy.reopen()
 
 
