@@ -223,18 +223,16 @@ def drawn(tree: RunTree, now: datetime) -> RenderableType:
     top = Tree(Text(run_lines.heading(tree), style="bold", no_wrap=True, overflow="ellipsis"), guide_style="dim")
     branches = [top]
     found = run_lines.rows(tree, now)
-    widths = [max((len(part) for part in column), default=0) for column in zip(*map(_columns, found), strict=True)]
+    widths: dict[int, int] = {}
+    for row in found:
+        widths[row.depth] = max(widths.get(row.depth, 0), len(row.name))
+    kinds = max((len(row.type) for row in found), default=0)
     for row in found:
         text = Text(no_wrap=True, overflow="ellipsis")
         text.append(f"{row.mark} ", style=STYLES.get(row.status, ""))
-        name, kind = _columns(row)
-        text.append(name.ljust(widths[0] if row.depth == 0 else 0) + "   ")
-        text.append(f"{kind.ljust(widths[1])}   " if row.depth == 0 else "", style="dim")
+        text.append(f"{row.name.ljust(widths[row.depth])}   ")
+        text.append(f"{row.type.ljust(kinds)}   " if row.depth == 0 else "", style="dim")
         text.append(row.detail)
         del branches[row.depth + 1 :]
         branches.append(branches[-1].add(text))
     return top
-
-
-def _columns(row: run_lines.Row) -> tuple[str, str]:
-    return (row.name, row.type) if row.depth == 0 else ("", "")

@@ -25,6 +25,7 @@ SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 FRAMES_A_SECOND = 10
 EIGHTHS = " ▏▎▍▌▋▊▉"
 BAR_WIDTH = 12
+TAIL_WIDTH = 60  # characters of what a job streams
 MOST_SHOWN = 8  # jobs below one that are shown; the others are counted
 LINE_WIDTH = 100  # of what an event says, in a pipe
 
@@ -100,7 +101,7 @@ def _details(node: Node, now: datetime) -> Iterator[str]:
     if node.note:
         yield one_line(node.note)
     if node.text:
-        yield f"› {one_line(node.text)}"
+        yield f"› {tail(node.text)}"
 
 
 def retry_text(node: Node, now: datetime) -> str:
@@ -128,6 +129,15 @@ def bar(done: int, total: int, *, width: int = BAR_WIDTH) -> str:
     return ("█" * whole + (EIGHTHS[part] if part else "")).ljust(width, "·")
 
 
+def tail(text: str, *, width: int = TAIL_WIDTH) -> str:
+    """The end of a text, from a word on."""
+    shown = one_line(text)
+    if len(shown) <= width:
+        return shown
+    end = shown[-width:]
+    return f"…{end[end.find(' ') + 1 :]}"
+
+
 def one_line(text: str) -> str:
     """Text without line breaks or control characters: what a document holds must not move the cursor."""
     shown = "".join(sign if sign.isprintable() else " " for sign in text)
@@ -151,8 +161,11 @@ def told(type: str, data: Mapping[str, Any]) -> str:
 
 
 def _retried(data: Mapping[str, Any]) -> str:
-    which = f"retry {data['retry']} of {data['max_retries']} " if data["max_retries"] and data["retry"] else "again "
-    return f"{which}in {data['delay']:.1f} s: {data['code'].replace('_', ' ')}: {data['message']}"
+    which = f"retry {data['retry']} of {data['max_retries']}" if data["max_retries"] and data["retry"] else "again"
+    soon = f"in {data['delay']:.1f} s" if data["delay"] else "at once"
+    reason = data["code"].replace("_", " ")
+    more = f": {data['message']}" if data["message"] not in ("", reason) else ""
+    return f"{which} {soon}: {reason}{more}"
 
 
 def _progress(data: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 from uuid import UUID
 
@@ -49,14 +50,17 @@ class Attempt:
 
 
 def settle(attempt: Attempt, work: Callable[[Moved], None]) -> Moved:
-    """Run ``work`` in the attempt's closing transaction: what was said before it is numbered with what it says
-    itself.
+    """Run ``work`` in the attempt's closing transaction: what was said before it, and by its hooks, is numbered with
+    what it says itself.
     """
+    turns = count()
 
     def whole() -> Moved:
+        if next(turns):
+            attempt.buffer.rewind(len(pending))
         moved = Moved()
         work(moved)
-        journal.write(attempt.row.root_id, attempt.row.tenant, [*pending, *moved.drafts])
+        journal.write(attempt.row.root_id, attempt.row.tenant, [*attempt.buffer.take(), *moved.drafts])
         return moved
 
     with attempt.buffer.draining() as pending:

@@ -86,6 +86,11 @@ class Buffer:
             self._taken = len(self._drafts)
             return self._drafts[: self._taken]
 
+    def rewind(self, count: int) -> None:
+        """Forget what was said after the first ``count``: the transaction whose hooks said it runs again."""
+        with self._mutex:
+            del self._drafts[count:]
+
     def drop(self) -> None:
         """Forget what was taken: it is committed, or nobody may write it any more."""
         with self._mutex:

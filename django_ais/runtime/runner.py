@@ -13,6 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import DatabaseError
+from django.db.models import F
 
 from django_ais import conf, events, registry, signals
 from django_ais.exceptions import (
@@ -182,9 +183,12 @@ class Run:
 
     def _finish(self, job: RunningJob) -> Moved:
         """All children have ended: look at what they came to, and settle."""
+        if (prepared := job.ledger.done("prepare", None)) is not None:
+            job.inputs = prepared.output
         if self._row.phase == "fail":
             raise _Recorded(self._row.error)
-        rows = JobPacket.objects.using(database.database()).filter(parent=self._row).order_by("item", "created_at")
+        order = (F("item").asc(nulls_first=True), "created_at")  # dispatched by run, then routed
+        rows = JobPacket.objects.using(database.database()).filter(parent=self._row).order_by(*order)
         children = [
             ChildResult(id=row.id, type=row.type, status=row.status, result=row.result, error=row.error) for row in rows
         ]

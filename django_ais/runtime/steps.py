@@ -136,7 +136,7 @@ class Ledger:
         row.input_tokens += usage.input_tokens
         row.output_tokens += usage.output_tokens
         row.cost += usage.cost
-        if usage.input_tokens or usage.output_tokens or usage.cost:
+        if row.input_tokens or row.output_tokens or row.cost:
             self._attempt.totals = {
                 "input_tokens": row.input_tokens,
                 "output_tokens": row.output_tokens,

@@ -75,16 +75,12 @@ def _lock_tree(job_id: UUID) -> tuple[list[JobPacket], JobPacket | None]:
     Whoever held one of these rows may have used it to create a child. So look again once the locks are held, until
     there is nobody new: under a locked row nobody is born.
     """
+    rows: list[JobPacket] = []
     locked: set[UUID] = set()
-    while True:
-        born = _open_below(job_id) - locked
-        if locked and not born:
-            break
-        locked |= born | {job_id}
-        sql.lock_jobs(list(born))
-        sql.lock_jobs([job_id])
-    *below, top = sql.lock_jobs(list(locked)) or [None]
-    return [job for job in below if job is not None], top
+    while born := {job_id, *_open_below(job_id)} - locked:
+        locked |= born
+        rows = sql.lock_jobs(list(locked))
+    return rows[:-1], rows[-1] if rows else None
 
 
 def _open_below(job_id: UUID) -> set[UUID]:

@@ -153,7 +153,7 @@ def _check_outputs(job: JobDraft, worker: WorkerInfo | None, report: Report) -> 
         if fault:
             report.add(member.value.start, "W115", f"output {quoted(name)} of job {quoted(job.id)} {fault}", hint)
             is_valid = False
-        miss = find_miss(worker.output_schema, [name]) if worker and job.foreach is None else None
+        miss = find_miss(worker.output_schema, [name]) if worker else None
         if miss is not None and worker is not None:
             message = f"worker {quoted(worker.name)} gives no output {quoted(name)}"
             report.add(

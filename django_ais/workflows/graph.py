@@ -16,8 +16,8 @@ join               the job starts when, else skipped
 A job without needs starts at once. A failure does not stop branches that do not depend on it.
 
 The run fails when a job failed or was cancelled and that was not *handled*. It is handled when a job that directly
-needs it, with a join other than ``all_succeeded``, succeeded. ``if`` and ``foreach`` are the engine's: it evaluates
-them for the jobs that this module calls ready.
+needs it started all the same, because of its join, and succeeded. ``if`` and ``foreach`` are the engine's: it
+evaluates them for the jobs that this module calls ready.
 """
 
 from __future__ import annotations
@@ -102,9 +102,7 @@ def _told(statuses: Mapping[str, str]) -> str:
 
 
 def _unhandled(spec: WorkflowSpec, known: Mapping[str, str]) -> tuple[str, ...]:
-    handled = {
-        need for job in spec.jobs if job.join != "all_succeeded" and known[job.id] == "succeeded" for need in job.needs
-    }
+    handled = {need for job in spec.jobs if known[job.id] == "succeeded" for need in job.needs}
     return tuple(job.id for job in spec.jobs if known[job.id] in _FAILED and job.id not in handled)
 
 

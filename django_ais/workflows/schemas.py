@@ -125,8 +125,7 @@ def defaults_of(schema: Mapping[str, Json] | None) -> dict[str, Json]:
 def default_faults(schema: Mapping[str, Json]) -> list[tuple[str, str]]:
     """Defaults that do not fit their own property: each start would fail. Names and messages."""
     values = defaults_of(schema)
-    relaxed = {key: value for key, value in schema.items() if key != "required"}
-    return [(str(path[0]), message) for path, message in faults(relaxed, values) if path]
+    return [(str(path[0]), message) for path, message in faults(schema, values) if path]
 
 
 def declared_schema(outputs: Mapping[str, Json]) -> dict[str, Json]:

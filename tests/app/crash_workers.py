@@ -116,6 +116,7 @@ class Crashing(Watched):
             ledger.here().write("armed", job=job.id)
             failpoints.arm(job.payload["crash"])
         said += [job.think(), step(job, "second")]
+        stand(job.payload, "children", job.id, job.attempt)
         for number in range(job.payload.get("children", 2)):
             job.dispatch("crash.child", {"number": number, "deltas": 3}, key=f"child-{number}")
         said.append(step(job, "third"))

@@ -1,4 +1,4 @@
-"""Attempts held in a test's own hands: claimed, but run by no thread of ours, so that each write is one line of a test."""
+"""Attempts held in a test's own hands: claimed but run by no thread of ours, so that each write is one line of a test."""
 
 from __future__ import annotations
 

@@ -1,11 +1,13 @@
 """Several threads at once, each with a database connection of its own, stopped and let go at chosen places.
 
-An interleaving is told step by step: one rival stops at a `Gate`, another runs until it waits for a lock, the gate opens.
+An interleaving is told step by step: one rival stops at a `Gate`, another runs until it waits for a lock, the gate
+opens.
 Nothing here sleeps for luck: a test waits for what it names, and gives up loudly after `PATIENCE` seconds.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -13,13 +15,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
+import pytest
 from django.db import connections
 from django.db.backends.signals import connection_created
 
 from django_ais.runtime import database, failpoints
 
 PATIENCE = 30.0  # seconds; only a test that fails waits so long
-LOOKS = 3  # a thread seen so often in a row at SQLite's writer lock is waiting for it
+LOOKS = 4  # a thread found so often in a row at the same place of the same call is waiting there
+WAITING_ROOMS = {"_writing", "whole", "execute"}  # functions that wait for SQLite's one writer
 
 T = TypeVar("T")
 
@@ -56,7 +60,9 @@ class Rival(Generic[T]):
         self._function = function
         self._values: list[T] = []
         self._error: BaseException | None = None
-        self._pid = 0
+        self._pid = 0  # of its PostgreSQL backend
+        self._place: tuple[int, int] | None = None
+        self._looks = 0
         self._thread = threading.Thread(target=self._run, name="rival", daemon=True)
         connection_created.connect(self._connected, weak=False, dispatch_uid=self)
         self._thread.start()
@@ -92,21 +98,26 @@ class Rival(Generic[T]):
 
     def await_blocked(self) -> bool:
         """Wait until the thread waits for somebody else's lock: True; or until it has ended without: False."""
-        seen, end = 0, time.monotonic() + PATIENCE
+        is_blocked = self._waits_on_postgres if database.is_postgres() else self._waits_on_sqlite
+        end = time.monotonic() + PATIENCE
         while time.monotonic() < end:
             if self.is_done:
                 return False
-            seen = seen + 1 if self._is_blocked() else 0
-            if seen >= (1 if database.is_postgres() else LOOKS):
+            if is_blocked():
                 return True
-            time.sleep(0.005)  # neither database tells anybody that a connection has begun to wait
+            time.sleep(0.01)  # neither database tells anybody that a connection has begun to wait
         raise TimeoutError("a rival neither ended nor waited for a lock")
 
-    def _is_blocked(self) -> bool:
-        if database.is_postgres():
-            return bool(self._pid and database.query("SELECT cardinality(pg_blocking_pids(%s)) > 0", [self._pid])[0][0])
+    def _waits_on_postgres(self) -> bool:
+        return bool(self._pid and database.query("SELECT cardinality(pg_blocking_pids(%s)) > 0", [self._pid])[0][0])
+
+    def _waits_on_sqlite(self) -> bool:
+        """Stands still in front of this process's writer lock, or inside SQLite."""
         frame = sys._current_frames().get(self._thread.ident or 0)
-        return frame is not None and frame.f_code.co_name == "_writing"
+        place = (id(frame), frame.f_lasti) if frame and frame.f_code.co_name in WAITING_ROOMS else None
+        self._looks = self._looks + 1 if place is not None and place == self._place else 0
+        self._place = place
+        return self._looks >= LOOKS
 
 
 class Stage:
@@ -142,6 +153,14 @@ class Stage:
         rival = Rival(function)
         self._rivals.append(rival)
         return rival
+
+
+needs_row_locks = pytest.mark.skipif(
+    os.environ.get("AIS_TEST_DB") != "postgres", reason="needs row locks: PostgreSQL (SQLite has one writer)"
+)
+needs_one_writer = pytest.mark.skipif(
+    os.environ.get("AIS_TEST_DB") == "postgres", reason="needs a database with one writer at a time: SQLite"
+)
 
 
 @contextmanager

@@ -37,6 +37,11 @@ def assert_healed(ledger: Ledger, accepted: Mapping[UUID, str]) -> int:
     return executions_above_one(ledger)
 
 
+def all_have_ended() -> bool:
+    """Whether no job is open any more."""
+    return not JobPacket.objects.open().exists()
+
+
 def executions_above_one(ledger: Ledger) -> int:
     """How many attempts were begun beyond the first of each job."""
     begun = Counter(line["job"] for line in ledger.lines("attempt"))

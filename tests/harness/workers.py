@@ -10,8 +10,9 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from random import Random
 from types import TracebackType
 from typing import Any
 
@@ -21,6 +22,9 @@ from tests.harness.waiting import until
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 FIRED = "fired"  # the file that failpoints write to
+LONGEST = 500.0  # seconds; pytest's own limit usually comes first
+
+SETTINGS = {"QUEUES": {"default": "database"}, "LEASE_SECONDS": 2, "SWEEP_SECONDS": 0.3, "MAX_DELIVERIES": 9}
 
 
 class WorkerProcess:
@@ -127,17 +131,26 @@ def holds_no_transaction(application: str) -> bool:
 class Crew:
     """The worker processes of one test, with what they share: ledger, settings, environment."""
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any], **environment: str) -> None:
+    def __init__(self, folder: Path, **environment: str) -> None:
         self.folder = folder
         self.ledger = Ledger(folder / "ledger")
         self.workers: list[WorkerProcess] = []
+        self.settings: dict[str, Any] = dict(SETTINGS)
         self._environment = {
             **os.environ,
             **environment,
-            "AIS_TEST_SETTINGS": json.dumps(settings),
             "AIS_FAILPOINTS_LOG": str(folder / FIRED),
             ledger.PLACE: str(self.ledger.path),
         }
+
+    def change(self, **settings: Any) -> None:
+        """Settings of the processes that are hired from now on."""
+        self.settings.update(settings)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment of its processes."""
+        return {**self._environment, "AIS_TEST_SETTINGS": json.dumps(self.settings)}
 
     def hire(
         self, *, failpoints: str = "", concurrency: int = 4, watched: bool = False, deaf: bool = False
@@ -145,10 +158,41 @@ class Crew:
         """Begin to start a worker process; it takes jobs from its `go` on."""
         more = {"AIS_FAILPOINTS": failpoints, fences.WATCHED: "1" if watched else "", fences.DEAF: "1" if deaf else ""}
         worker = WorkerProcess(
-            len(self.workers) + 1, self.folder, {**self._environment, **more}, concurrency=concurrency
+            len(self.workers) + 1, self.folder, {**self.environment, **more}, concurrency=concurrency
         )
         self.workers.append(worker)
         return worker
+
+    def keep_alive(
+        self,
+        count: int,
+        *,
+        until_true: Callable[[], bool],
+        kill_after: Sequence[int] = (),
+        chance: Random | None = None,
+    ) -> int:
+        """Keep processes at work until something is true, replacing each that dies; a spare one is ready at any time.
+
+        One of them, by ``chance``, is killed whenever one more number of ``kill_after`` pieces of work were begun.
+        Returns how many were killed so.
+        """
+        moments, spare = list(kill_after), self.hire()
+        working = [self.hire() for _ in range(count)]
+        for worker in working:
+            worker.go()
+
+        def is_over() -> bool:
+            nonlocal spare
+            if moments and chance and len(self.ledger.lines("executed")) >= moments[0]:
+                moments.pop(0)
+                chance.choice(working).kill()
+            for place, worker in enumerate(working):
+                if not worker.is_alive:
+                    working[place], spare = spare.go(), self.hire()
+            return until_true()
+
+        until(is_over, what="the jobs to end", seconds=LONGEST)
+        return len(kill_after) - len(moments)
 
     @property
     def fired(self) -> list[str]:

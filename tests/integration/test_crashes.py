@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any
+import random
+from collections.abc import Mapping
 from uuid import UUID
 
 import pytest
@@ -12,26 +11,18 @@ from django.utils import timezone
 
 from django_ais import jobs
 from django_ais.models import JobPacket
-from django_ais.runtime import failpoints
-from tests.harness.invariants import assert_healed
+from django_ais.runtime import catalog, failpoints
+from django_ais.workflows import loader
+from django_ais.workflows.spec import WorkflowSpec
+from tests.harness.invariants import all_have_ended, assert_healed
 from tests.harness.waiting import until
-from tests.harness.workers import Crew, WorkerProcess
+from tests.harness.workers import Crew
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-SETTINGS = {"QUEUES": {"default": "database"}, "LEASE_SECONDS": 2, "SWEEP_SECONDS": 0.3, "MAX_DELIVERIES": 9}
-
-
-@pytest.fixture
-def crew(transactional_db: None, tmp_path: Path, settings: Any) -> Iterator[Crew]:
-    settings.DJANGO_AIS = {**settings.DJANGO_AIS, **SETTINGS}
-    with Crew(tmp_path, SETTINGS) as crew:
-        yield crew
-
-
 def heal(crew: Crew, accepted: Mapping[UUID, str]) -> int:
     """Wait until all jobs have ended and check everything."""
-    until(lambda: not JobPacket.objects.open().exists(), what="all jobs to end")
+    until(all_have_ended, what="all jobs to end")
     above_one = assert_healed(crew.ledger, accepted)
     print(f"executions above one: {above_one}")  # noqa: T201
     return above_one
@@ -105,3 +96,59 @@ def test_every_occurrence_of_a_failpoint_is_survived(crew, place):
 
 def ended(job: JobPacket) -> bool:
     return JobPacket.objects.terminal().filter(id=job.id).exists()
+
+
+WORKFLOW = """
+name: poisoned
+version: "1"
+jobs:
+  - id: prepare
+    type: crash
+    config: {max_retries: 8}
+  - id: swallow
+    type: poison
+"""
+
+
+def test_a_poison_job_fails_its_run_and_burns_no_neighbour(crew):
+    """It kills each process that runs it; after MAX_DELIVERIES it fails, its run with it, and all others succeed once."""
+    crew.change(MAX_DELIVERIES=3)
+    catalog.store(loaded(WORKFLOW), source=WORKFLOW)
+    run = jobs.start("poisoned", {"children": 1})
+    neighbours = [jobs.dispatch("crash", {"children": 1, "pause": 0.1}) for _ in range(4)]
+
+    crew.keep_alive(2, until_true=all_have_ended)
+
+    poison = JobPacket.objects.get(type="poison")
+    wanted = {run.id: "failed", poison.id: "failed", **{job.id: "succeeded" for job in neighbours}}
+    above_one = assert_healed(crew.ledger, wanted)
+    assert poison.error["type"].endswith("WorkerCrashed")
+    assert "swallow" in JobPacket.objects.get(id=run.id).error["message"]
+    assert len(crew.ledger.lines("attempt", job=str(poison.id))) == 3
+    assert above_one >= 2
+
+
+def loaded(text: str) -> WorkflowSpec:
+    found = loader.load(text)
+    assert found.spec is not None, found
+    return found.spec
+
+
+MANY = pytest.param(100, 12, marks=[pytest.mark.full, pytest.mark.timeout(600)])
+
+
+@pytest.mark.parametrize(("count", "kills"), [(16, 3), MANY])
+def test_worker_processes_killed_at_random_lose_and_repeat_nothing(crew, count, kills):
+    """Two processes share the jobs; now and then, by a seeded hand, one of them is killed, and replaced."""
+    crew.change(MAX_DELIVERIES=50)
+    chance = random.Random(count)  # noqa: S311 (repeatable on purpose)
+    moments = chance.sample(range(10, count * 6), kills)  # counted in pieces of work begun
+    payloads = [{"children": place % 3, "deltas": chance.randint(1, 6)} for place in range(count)]
+    accepted = {job.id: "succeeded" for job in jobs.dispatch_many("crash", payloads)}
+
+    killed = crew.keep_alive(2, until_true=all_have_ended, kill_after=sorted(moments), chance=chance)
+
+    above_one = assert_healed(crew.ledger, accepted)
+    print(f"{count} jobs, {killed} kills, executions above one: {above_one}")  # noqa: T201
+    assert killed == kills
+    assert above_one > 0

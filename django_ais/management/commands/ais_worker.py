@@ -7,6 +7,7 @@ import shlex
 import sys
 import threading
 from argparse import ArgumentParser, ArgumentTypeError
+from contextlib import suppress
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
@@ -90,8 +91,9 @@ class Command(BaseCommand):
         return f"{line}. {what_happens(queue)}".rstrip(" .")
 
     def _say(self, line: str) -> None:
-        self.stdout.write(line)
-        self.stdout.flush()
+        with suppress(OSError):  # whoever read the lines may be gone; jobs go on
+            self.stdout.write(line)
+            self.stdout.flush()
 
 
 def consumer_of(queue: BaseQueue, concurrency: int) -> Consume:

@@ -86,7 +86,7 @@ def working(folder: Path) -> Iterator[WorkerProcesses]:
 
 
 @contextmanager
-def murder(processes: WorkerProcesses) -> Iterator[None]:
+def killing_one(processes: WorkerProcesses) -> Iterator[None]:
     """Meanwhile, kill one worker process in the middle of a streaming call."""
     over = threading.Event()
     thread = threading.Thread(target=_lie_in_wait, args=(processes, over), daemon=True)
@@ -136,8 +136,9 @@ class Count:
 
     killed: int
     above_one: int
+    pages: int
+    summarised: int
     twice: int
-    lost: int
     missing: int
     last_event: int
 
@@ -155,8 +156,9 @@ class Count:
         return cls(
             killed=killed,
             above_one=_above_one(entry.key for entry in entries if entry.kind == "call"),
+            pages=Page.objects.count(),
+            summarised=Page.objects.exclude(summaries=None).count(),
             twice=max(_above_one(rows), _above_one(told)),
-            lost=Page.objects.filter(summaries=None).count(),
             missing=len(numbers ^ set(range(1, last + 1))),
             last_event=last,
         )
@@ -164,15 +166,17 @@ class Count:
     @property
     def is_kept(self) -> bool:
         """Whether every promise was kept, under a crash that really happened in the middle of a call."""
-        return self.killed == 1 and self.above_one > 0 and not (self.twice or self.lost or self.missing)
+        is_whole = self.summarised == self.pages and not self.twice and not self.missing
+        return is_whole and self.killed == 1 and self.above_one > 0
 
     def __str__(self) -> str:
         holes = "without a hole" if not self.missing else "with holes"
         return (
             f"{_counted(self.killed, 'worker process')} killed; "
             f"{_counted(self.above_one, 'execution')} above one; "
-            f"{_counted(self.twice, 'effect')} twice, {_counted(self.lost, 'effect')} lost, "
-            f"{_counted(self.missing, 'event')} missing (1..{self.last_event} {holes})"
+            f"{self.summarised} of {self.pages} pages summarised; "
+            f"{_counted(self.twice, 'effect')} twice, {_counted(self.missing, 'event')} missing "
+            f"(1..{self.last_event} {holes})"
         )
 
 

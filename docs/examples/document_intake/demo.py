@@ -27,6 +27,8 @@ SHOW_SECONDS = 8.0  # aimed at for the streaming part
 WORDS_A_SUMMARY = 45
 AT_ONCE = 4  # `limit` of the workflow
 SLOWEST, FASTEST = 0.08, 0.005  # seconds between two words
+SHOW_SECONDS_OF_A_CRASH = 5.0  # the dead worker process's lease is waited for besides
+INTERRUPTED = 130
 
 NEXT = """
 What ran: docs/examples/document_intake/ (intake.yaml, workers.py, strategies.py). Nothing of it names a driver; its
@@ -55,7 +57,7 @@ def main(arguments: list[str]) -> int:
         return 2
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
-        return 130
+        return INTERRUPTED
 
 
 def parser() -> argparse.ArgumentParser:
@@ -89,7 +91,8 @@ def work_folder(keep: Path | None) -> Iterator[Path]:
 def set_up(folder: Path, documents: list[HandedIn], *, in_worker_processes: bool) -> None:
     """Django, its tables and the workflow."""
     pages = sum(document.pages for document in documents)
-    pace = SHOW_SECONDS * AT_ONCE / (pages * WORDS_A_SUMMARY)
+    seconds = SHOW_SECONDS_OF_A_CRASH if in_worker_processes else SHOW_SECONDS
+    pace = seconds * AT_ONCE / (pages * WORDS_A_SUMMARY)
     os.environ["INTAKE_FOLDER"] = str(folder)
     os.environ["INTAKE_WORKER_PROCESSES"] = str(int(in_worker_processes))
     os.environ["INTAKE_WORD_SECONDS"] = str(min(max(pace, FASTEST), SLOWEST))
@@ -116,12 +119,12 @@ def show(folder: Path, documents: list[HandedIn], *, crash: bool) -> int:
     with ExitStack() as stack:
         if crash:
             processes = stack.enter_context(crashes.working(folder))
-            stack.enter_context(crashes.murder(processes))
+            stack.enter_context(crashes.killing_one(processes))
         code = run_workflow([row.id for row in rows])
         killed = processes.killed if crash else 0
     run = JobPacket.objects.roots().get()
     if code:
-        print(crashes.tails(folder), file=sys.stderr)
+        print("" if code == INTERRUPTED else crashes.tails(folder), file=sys.stderr)
         return code
     report.documents()
     report.totals(run)
@@ -129,6 +132,8 @@ def show(folder: Path, documents: list[HandedIn], *, crash: bool) -> int:
     if not crash:
         return 0
     count = crashes.Count.of(run, killed)
+    if not count.killed:
+        print("\n>>> No worker process was killed: the texts are too short to catch one in the middle of a call.")
     print(f"\n{count}")
     return 0 if count.is_kept else 1
 

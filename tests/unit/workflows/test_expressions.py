@@ -100,9 +100,12 @@ def refusal(text, context=CONTEXT):
         ("double('1.5e1')", 15.0),
         ("min(3, 1, 2) + max([4, 5])", 6),
         ("abs(-3) + abs(2)", 5),
-        ("round(2.5) + round(-2.5) + round(0.4)", 0),
+        ("round(2.5)", 3),
+        ("round(-2.5)", -3),
+        ("round(0.4)", 0),
         ("round(2.675, 2)", 2.68),
         ("round(4503599627370497.5, 15) > 0.0", True),
+        ("json(jobs.ocr)", '{"outputs":{"pages":[{"text":"one"},{"text":"two"}]},"status":"succeeded"}'),
         ("json([1, 'ä', null, true])", '[1,"ä",null,true]'),
     ],
 )

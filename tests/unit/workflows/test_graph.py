@@ -97,6 +97,13 @@ def test_skips_cascade_in_one_call_in_any_order_of_the_file():
     assert planned.unhandled == ("c", "a")
 
 
+def test_what_is_ready_comes_in_the_order_of_the_file():
+    """Given a job that a skip behind it sets free, when planned, then it still stands where the file has it."""
+    spec = workflow(late=("none_failed", "b"), free=("all_succeeded",), b=("all_succeeded", "a"), a=("all_succeeded",))
+
+    assert [job.id for job in plan(spec, {"a": "failed"}).ready] == ["late", "free"]
+
+
 def test_a_failure_does_not_stop_other_branches():
     """Given a failed job beside another branch, when planned, then the branch goes on and the run ends failed."""
     spec = workflow(a=("all_succeeded",), b=("all_succeeded",), c=("all_succeeded", "b"))

@@ -55,6 +55,17 @@ def test_null_has_no_text():
         render("Dear ${{ inputs.none }}", CONTEXT)
 
 
+def test_values_that_nest_without_end_have_no_text():
+    """Given a value of very many lists, when it stands in mixed text, then the error is ours."""
+    deep: list[object] = []
+    for _ in range(100_000):
+        deep = [deep]
+    with pytest.raises(ExpressionError, match="nests too deeply"):
+        render("x ${{ deep }}", {"deep": deep})
+    while deep:  # freed step by step: Python's own release would recurse
+        deep = deep.pop()  # type: ignore[assignment]
+
+
 def test_an_error_names_the_place_in_the_template():
     """Given a template with a missing field deep inside, when rendered, then the error says where."""
     with pytest.raises(ExpressionError, match=r"there is no field 'nope' \(in a\[1\]\.b\)") as caught:
