@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import entry_points
 from typing import Any, Generic, TypeVar, overload
 
@@ -145,6 +146,19 @@ class Drivers(Generic[D]):
         if name in NOT_YET:
             return f"{text} This version does not have it yet; set BACKEND to an installed one."
         return text + conf.did_you_mean(name, installed)
+
+    @contextmanager
+    def override(self, alias: str, driver: D) -> Iterator[D]:
+        """Let an alias mean this instance, in this process: for tests."""
+        key = (os.getpid(), alias)
+        before = self._instances.get(key)
+        self._instances[key] = driver
+        try:
+            yield driver
+        finally:
+            self._instances.pop(key, None)
+            if before is not None:
+                self._instances[key] = before
 
     def reset(self) -> None:
         """Close and forget this process's instances."""

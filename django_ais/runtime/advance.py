@@ -120,18 +120,18 @@ class _Run:
         """Record that a workflow job does not run, and why."""
         row = self._terminal(job, "skipped", {"waiting_on": {"reason": reason}})
         skipped = events.JobSkipped(job_type=job.type, workflow_job=job.id, reason=reason)
-        self._add(job, row, Draft(row["id"], skipped, database.moment()))
+        self._add(job, row, Draft(row["id"], skipped))
 
     def _fail(self, job: JobSpec, error: AisError) -> None:
         document = lifecycle.error_document(error)
         row = self._terminal(job, "failed", {"error": document})
         failed = events.JobFailed(code=document["code"], message=document["message"])
-        self._add(job, row, Draft(row["id"], failed, database.moment()))
+        self._add(job, row, Draft(row["id"], failed))
 
     def _reuse(self, job: JobSpec, recorded: JobPacket) -> None:
         row = self._terminal(job, "succeeded", {"result": recorded.result, "retry_of_id": recorded.id})
         self._results[job.id] = recorded.result
-        self._add(job, row, Draft(row["id"], events.JobSucceeded(reused=True), database.moment()))
+        self._add(job, row, Draft(row["id"], events.JobSucceeded(reused=True)))
 
     def _terminal(self, job: JobSpec, status: str, values: Values) -> Values:
         return {**self._child(job, None), "status": status, "finished_at": database.now(), **values}
@@ -172,7 +172,7 @@ class _Run:
         if not values:
             row.update(result=[], finished_at=database.now())
             self._results[job.id] = []
-            self._add(job, row, Draft(row["id"], events.JobSucceeded(), database.moment()))
+            self._add(job, row, Draft(row["id"], events.JobSucceeded()))
             return
         group = JobPacket(id=row["id"], root_id=self.root.id, depth=row["depth"], tenant=self.root.tenant)
         group.user_id, group.workflow_id = self.root.user_id, self.root.workflow_id
@@ -185,7 +185,7 @@ class _Run:
         for held_back in items[foreach.limit :] if foreach.limit else ():
             held_back.update(status="suspended", waiting_on={"reason": "limit"})
         suspended = events.JobSuspended(reason="children", children=len(items))
-        self._add(job, row, Draft(row["id"], suspended, database.moment()))
+        self._add(job, row, Draft(row["id"], suspended))
         self.turn.items.append((group, items))
 
     def _item_payload(

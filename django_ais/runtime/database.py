@@ -31,6 +31,7 @@ IGNORE = " ON CONFLICT DO NOTHING"  # the ending of an insert that leaves existi
 T = TypeVar("T")
 _writers: dict[str, threading.RLock] = {}
 _dates = models.DateTimeField()
+_clock: Callable[[], datetime] | None = None
 
 
 class Raw(NamedTuple):
@@ -184,8 +185,8 @@ def table(model: type[models.Model]) -> str:
 
 def now(offset: float = 0.0) -> Raw:
     """The time by the clock that leases are compared with, plus ``offset`` seconds."""
-    if not is_postgres():
-        return Raw("%s", (prepared(_dates, timezone.now() + timedelta(seconds=offset)),))
+    if _clock is not None or not is_postgres():
+        return Raw("%s", (prepared(_dates, moment() + timedelta(seconds=offset)),))
     if offset:
         return Raw("(statement_timestamp() + %s * interval '1 second')", (float(offset),))
     return Raw("statement_timestamp()")
@@ -293,7 +294,18 @@ def as_uuid(value: Any) -> UUID:
 
 def moment() -> datetime:
     """The process's time in the form that this project stores."""
-    return timezone.now()
+    return timezone.now() if _clock is None else _clock()
+
+
+@contextmanager
+def clock(read: Callable[[], datetime]) -> Iterator[None]:
+    """Take the time from ``read`` instead of any clock, in this process: for tests."""
+    global _clock
+    before, _clock = _clock, read
+    try:
+        yield
+    finally:
+        _clock = before
 
 
 def seconds(count: float) -> timedelta:

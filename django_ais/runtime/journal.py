@@ -14,7 +14,6 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -35,10 +34,10 @@ class Draft:
 
     __slots__ = ("data", "job_id", "time", "type")
 
-    def __init__(self, job_id: UUID, event: Event, moment: datetime) -> None:
+    def __init__(self, job_id: UUID, event: Event) -> None:
         self.job_id = job_id
         self.type = event.type
-        self.time = moment
+        self.time = database.moment()
         self.data = shortened(sanitised(event.data()), limit=conf.current().max_event_bytes)
 
     def absorb(self, later: Draft) -> bool:
@@ -72,7 +71,7 @@ class Buffer:
         commit.
         """
         self.lease.check()
-        draft = Draft(self.lease.job_id, event, database.moment())
+        draft = Draft(self.lease.job_id, event)
         with self._mutex:
             open_drafts = len(self._drafts) > self._taken
             if not (open_drafts and self._drafts[-1].absorb(draft)):

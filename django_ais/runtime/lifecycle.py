@@ -103,7 +103,6 @@ def queued(job: Values) -> Draft:
             workflow_job=job.get("workflow_job"),
             item=job.get("item"),
         ),
-        database.moment(),
     )
 
 
@@ -236,7 +235,6 @@ def retried(row: JobPacket, *, failure: Values, delay: float, max_retries: int) 
             retry=row.retries + 1,
             max_retries=max_retries,
         ),
-        database.moment(),
     )
 
 
@@ -259,7 +257,7 @@ def resume(row: JobPacket, reason: str) -> Values | None:
     if not sql.change(row.id, values, statuses=["suspended"], where=Raw("lease_epoch = %s", (row.lease_epoch,))):
         return None
     sql.allow_repeat(row.id)
-    journal.write(row.root_id, row.tenant, [Draft(row.id, events.JobResumed(reason=reason), database.moment())])
+    journal.write(row.root_id, row.tenant, [Draft(row.id, events.JobResumed(reason=reason))])
     return {"id": row.id, "queue": row.queue, "priority": row.priority}
 
 
@@ -285,4 +283,4 @@ def ending(
         JobStatus.CANCELLED: (events.JobCancelled, events.RunCancelled, {"reason": (error or {}).get("message")}),
     }
     job_event, run_event, data = kinds[status]
-    return Draft(job_id, run_event(**data) if is_run else job_event(**data), database.moment())
+    return Draft(job_id, run_event(**data) if is_run else job_event(**data))

@@ -94,7 +94,10 @@ def hear(moved: Moved | None) -> None:
     """Act on what a committed transaction has changed: doorbells, recorded cascades, signals."""
     if moved is None:
         return
-    if moved.announce:
+    if database.is_in_transaction():  # of a caller that runs jobs inline: nobody else can see the rows yet
+        for job in moved.announce:
+            database.after_commit(announce, job)
+    elif moved.announce:
         announce(moved.announce)
     for parent in moved.cascade:
         hear(stopping.cancel_children(parent))
@@ -120,7 +123,7 @@ def sweep() -> int:
     Survives the database's errors: each part is tried, and what failed is found again by the next round.
     """
     acted = 0
-    for part in (_sweep_leases, _sweep_limits, _sweep_cascades, _sweep_announcements):
+    for part in (_sweep_leases, _sweep_limits, sweep_cascades, _sweep_announcements):
         try:
             acted += part()
         except DatabaseError:
@@ -163,7 +166,7 @@ def _lost(row: JobPacket) -> Moved | None:
             attempt=row.attempt, code="worker_lost", message="the worker process stopped answering", delay=0.0,
             retry=row.retries, max_retries=row.config.get("max_retries", 0),
         )  # fmt: skip
-        journal.write(row.root_id, row.tenant, [Draft(row.id, lost, database.moment())])
+        journal.write(row.root_id, row.tenant, [Draft(row.id, lost)])
         return moved
 
     return database.transact(work)
@@ -196,7 +199,8 @@ def _same(job: JobPacket, row: JobPacket) -> bool:
     return job.status == row.status and job.lease_epoch == row.lease_epoch
 
 
-def _sweep_cascades() -> int:
+def sweep_cascades() -> int:
+    """Do what settles have recorded and nobody has done yet: cancel open children."""
     return _each(overdue.recorded_cascades(), lambda row: stopping.cancel_children(row.id))
 
 

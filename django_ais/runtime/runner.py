@@ -184,7 +184,7 @@ class Run:
     def _finish(self, job: RunningJob) -> Moved:
         """All children have ended: look at what they came to, and settle."""
         if (prepared := job.ledger.done("prepare", None)) is not None:
-            job.inputs = prepared.output
+            job.inputs = prepared.output or {}
         if self._row.phase == "fail":
             raise _Recorded(self._row.error)
         order = (F("item").asc(nulls_first=True), "created_at")  # dispatched by run, then routed
