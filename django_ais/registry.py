@@ -178,20 +178,20 @@ buses = Drivers("bus", BaseBus, conf.Settings.bus)
 gateways = Drivers("gateway", BaseGateway, conf.Settings.gateway)
 
 
-_own_gateways: dict[tuple[int, type[BaseGateway]], BaseGateway] = {}
+_own_gateways: dict[tuple[int, type[BaseGateway], str], BaseGateway] = {}
 
 
 def gateway_of(kind: type[BaseGateway], alias: str) -> BaseGateway:
     """The gateway of a worker: `BaseGateway` itself means the one that the settings name under the alias.
 
-    A class of the application's own is made once a process, without options.
+    A class of the application's own is made once for each alias and process, without options.
     """
     if kind is BaseGateway:
         return gateways[alias]
-    key = (os.getpid(), kind)
-    if key not in _own_gateways:
-        _own_gateways[key] = kind(alias)
-    return _own_gateways[key]
+    key = (os.getpid(), kind, alias)
+    if (found := _own_gateways.get(key)) is not None:
+        return found
+    return _own_gateways.setdefault(key, kind(alias))
 
 
 def _reset(*, setting: str, **_: Any) -> None:

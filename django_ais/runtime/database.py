@@ -154,6 +154,12 @@ def after_commit(handler: Callable[[list[Any]], None], item: Any) -> None:
     batches[key].append(item)
 
 
+def limit_lock_waits(seconds: float) -> None:
+    """Let this thread's statements fail that would wait longer for rows that others hold (PostgreSQL)."""
+    if is_postgres():
+        query("SELECT set_config('lock_timeout', %s, false)", [f"{round(seconds * 1000)}ms"])
+
+
 def is_in_transaction() -> bool:
     """Whether the caller holds a transaction open on the jobs' database."""
     return connection().in_atomic_block

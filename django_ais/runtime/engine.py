@@ -209,6 +209,8 @@ def children_moved(parent: JobPacket, open_children: int, moved: Moved, *, faile
         return _advance_run(parent, moved)
     if parent.worker == FOREACH:
         return _gather(parent, open_children, moved, failed=failed)
+    if (parent.waiting_on or {}).get("reason") != "children":
+        return None  # parked for a person; it counts its children when it goes on
     if open_children == 0:
         _wake(parent, moved)
     elif failed and (parent.waiting_on or {}).get("join") == "all_succeeded":

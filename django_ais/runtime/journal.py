@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
-from django.db import DatabaseError, connections
+from django.db import DatabaseError, Error, InterfaceError, OperationalError, connections
 
 from django_ais import conf, registry, tenancy
 from django_ais.events import DELTA_TYPES, Envelope, Event
@@ -27,6 +27,8 @@ from django_ais.runtime.leases import Lease
 from django_ais.values import sanitised, shortened
 
 logger = logging.getLogger("django_ais.journal")
+
+AWAY_SECONDS = 1.0  # between tries to write to a database that cannot be reached
 
 
 class Draft:
@@ -277,7 +279,7 @@ class Flusher:
     def _flush(self, buffers: Sequence[Buffer]) -> None:
         try:
             flush_together(buffers)
-        except DatabaseError:
+        except Error:
             logger.warning("a flush failed; trying again run by run", exc_info=True)
             connections.close_all()
             by_run: dict[UUID, list[Buffer]] = defaultdict(list)
@@ -289,10 +291,16 @@ class Flusher:
     def _flush_alone(self, run: UUID, buffers: Sequence[Buffer]) -> None:
         try:
             flush_together(buffers)
+        except (OperationalError, InterfaceError):
+            logger.warning("the database takes no events of run %s; they are kept", run, exc_info=True)
+            connections.close_all()
+            for buffer in buffers:
+                self.wake(buffer, delay=AWAY_SECONDS)
         except DatabaseError as error:
             logger.exception("events of run %s could not be written", run)
             connections.close_all()
             for buffer in buffers:
+                buffer.take()
                 buffer.drop()
                 buffer.lease.end(JobError(f"events of job {buffer.lease.job_id} could not be written: {error}"))
 

@@ -56,7 +56,7 @@ def new_job(
     """The columns of a queued root; `child_of` makes it a child."""
     job_id = more.pop("id", None) or uuid7()
     again_at = run_after or database.now(conf.current().announce_again_seconds)
-    start_by = None if limits.queue_timeout is None else database.now(limits.queue_timeout)
+    start_by = None if limits.queue_timeout is None else _later(run_after, limits.queue_timeout)
     expires = None if limits.total_timeout is None else database.now(limits.total_timeout)
     return {
         "id": job_id,
@@ -77,6 +77,11 @@ def new_job(
         "expires_at": expires,
         **more,
     }
+
+
+def _later(due: datetime | None, seconds: float) -> datetime | Raw:
+    """So many seconds after a job is due."""
+    return database.now(seconds) if due is None else max(due, database.moment()) + database.seconds(seconds)
 
 
 def child_of(parent: JobPacket, job: Values) -> Values:

@@ -30,6 +30,8 @@ from django_ais.states import JobStatus
 
 logger = logging.getLogger("django_ais.relay")
 
+LOCK_SECONDS = 1.0  # a process that stands still inside its settle must not stall the sweep of all others' jobs
+
 ENDED = {
     JobStatus.SUCCEEDED: signals.job_succeeded,
     JobStatus.FAILED: signals.job_failed,
@@ -247,6 +249,7 @@ class Sweeper:
         seconds = conf.current().sweep_seconds
         try:
             close_old_connections()
+            database.limit_lock_waits(LOCK_SECONDS)
             if database.transact(lambda: overdue.elect("sweep", self._owner, seconds * 3)):
                 sweep()
                 return min(seconds, max(overdue.next_announcement() or seconds, 0.05))

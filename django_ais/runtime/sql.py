@@ -233,7 +233,8 @@ def copy_steps(old: UUID, new: UUID) -> None:
     """Give a job the finished steps of another, so that it does not execute them again."""
     done = JobStep.objects.using(database()).filter(job_id=old, status="done").exclude(kind="child")
     names = [field.attname for field in JobStep._meta.concrete_fields if not field.primary_key]
-    insert(JobStep, [{**row, "job_id": new} for row in done.values(*names)])
+    own = {"job_id": new, "input_tokens": 0, "output_tokens": 0, "cost": 0}  # the other job was charged
+    insert(JobStep, [{**row, **own} for row in done.values(*names)])
 
 
 def allow_repeat(job_id: UUID) -> None:

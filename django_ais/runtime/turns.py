@@ -156,11 +156,13 @@ class Conversation:
         emit = self._attempt.buffer.append
         emit(events.ToolCalled(call=key, name=tool.name, arguments=call.arguments))
         try:
-            content = bridge.call(tool.call, call.arguments, call_key=f"{self._attempt.row.id}:{key}")
+            keywords = tool.keywords(call.arguments, call_key=f"{self._attempt.row.id}:{key}")
         except ValidationError as error:
             places = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
             emit(events.ToolFailed(call=key, name=tool.name, code="invalid_arguments", message=places))
             return Outcome({"content": f"arguments do not fit: {places}", "is_error": True})
+        try:
+            content = bridge.call_within(self._attempt.lease, tool.function, **keywords)
         except Exception as error:
             emit(events.ToolFailed(call=key, name=tool.name, code=type(error).__name__, message=str(error)[:500]))
             raise

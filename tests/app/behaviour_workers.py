@@ -8,12 +8,17 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
+from django.db import models
+from django.utils import timezone
+
 from django_ais import registry
+from django_ais.exceptions import LeaseLost
 from django_ais.models import AgentEvent, JobPacket, JobStep, Workflow
 from django_ais.retry import Backoff, RetryPolicy
-from django_ais.runtime import catalog
+from django_ais.runtime import catalog, relay
 from django_ais.workers import BaseWorker
 from django_ais.workflows import loader
 from tests.app.models import Effect
@@ -73,6 +78,23 @@ def children(job: JobPacket) -> list[JobPacket]:
 def imported(text: str, *, tenant: str = "") -> Workflow:
     """Import a workflow file."""
     return catalog.store(loader.load(text).require(), source=text, tenant=tenant).workflow
+
+
+def die(job: Any) -> None:
+    """Inside of an attempt: leave it as a worker process leaves it that is killed, with everything as it was."""
+    job._attempt.lease.end(LeaseLost("as if the worker process had died"))
+    job._attempt.lease.check()
+
+
+def bury(job: JobPacket) -> None:
+    """The lease of a dead attempt has run out, and a sweep finds it."""
+    overwrite(job, lease_expires_at=timezone.now() - timedelta(seconds=1))
+    relay.sweep()
+
+
+def overwrite(job: JobPacket, **columns: Any) -> None:
+    """Write columns that belong to the runtime."""
+    models.QuerySet.update(JobPacket.objects.filter(id=job.id), **columns)
 
 
 # -- the words of workflow files

@@ -23,13 +23,14 @@ def watch() -> None:
 
     def told(what: str, fenced: Any) -> Any:
         def write(job_id: Any, epoch: int, owner: str, *rest: Any) -> Any:
-            landed = fenced(job_id, epoch, owner, *rest)
+            answer = fenced(job_id, epoch, owner, *rest)
+            landed = answer[0] if isinstance(answer, tuple) else answer
             book.write("fenced", what=what, job=job_id, epoch=epoch, landed=bool(landed))
-            return landed
+            return answer
 
         return write
 
-    for name in ("write_fenced", "hold_fenced"):
+    for name in ("write_fenced", "hold_fenced", "record_step", "settle_alone"):
         setattr(sql, name, told(name, getattr(sql, name)))
     write_valid: Any = journal._write_valid
 

@@ -120,11 +120,15 @@ def holds_no_transaction(application: str) -> bool:
             query = "SELECT count(*) FROM pg_stat_activity WHERE application_name = %s AND xact_start IS NOT NULL"
             cursor.execute(query, [application])
             return bool(cursor.fetchone()[0] == 0)
+        patience = cursor.execute("PRAGMA busy_timeout").fetchone()[0]
+        cursor.execute("PRAGMA busy_timeout = 0")
         try:
             cursor.execute("BEGIN IMMEDIATE")
             cursor.execute("ROLLBACK")
         except OperationalError:
             return False
+        finally:
+            cursor.execute(f"PRAGMA busy_timeout = {patience}")
     return True
 
 

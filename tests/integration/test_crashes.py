@@ -84,14 +84,16 @@ def test_every_occurrence_of_a_failpoint_is_survived(crew, place):
         worker.go()
         until(lambda: worker.was_killed() or ended(job), what=f"{place}:{occurrence} to fire or the job to end")
         if worker.is_alive:
+            worker.kill()
             break
         worker = crew.hire().go()
         until(lambda: ended(job), what=f"the job killed at {place}:{occurrence} to heal")
         worker.kill()
 
     heal(crew, accepted)
-    assert crew.fired == [place] * (len(accepted) - 1)
-    assert occurrence > 1
+    print(f"{place}: killed at {len(crew.fired)} occurrences")  # noqa: T201
+    assert set(crew.fired) == {place}
+    assert len(crew.fired) >= len(accepted) - 1
 
 
 def ended(job: JobPacket) -> bool:

@@ -12,6 +12,7 @@ from django_ais.exceptions import GatewayError, IllegalTransitionError
 from django_ais.models import JobPacket
 from django_ais.retry import Backoff, RetryPolicy
 from tests.app.behaviour_workers import AT_ONCE, NOTES, OutOfPaper, events, note, said, settings_of, steps, worker_of
+from tests.harness.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 ODD = f"{OutOfPaper.__module__}.OutOfPaper"
@@ -89,11 +90,11 @@ def test_a_dispatchs_config_lies_over_the_workers_policy():
 def test_the_backoff_says_when_the_next_attempt_is_due():
     before = timezone.now()
 
-    job = finished(worker_of(out_of_paper, retry_policy=RetryPolicy(max_retries=1, backoff=Backoff(first=600.0))))
+    job = finished(worker_of(out_of_paper, retry_policy=RetryPolicy(max_retries=1, backoff=Backoff(first=200.0))))
 
     assert (job.status, job.attempt) == ("queued", 1)
     assert job.waiting_on["reason"] == "retry"
-    assert timedelta(seconds=299) < job.run_after - before < timedelta(seconds=620)
+    assert timedelta(seconds=100) <= job.run_after - before < timedelta(seconds=220)
 
 
 def test_a_providers_retry_after_wins_over_the_backoff():
@@ -169,18 +170,12 @@ def test_a_parked_job_is_not_woken_by_its_children(settings):
 
     policy = RetryPolicy(max_retries=1, backoff=AT_ONCE, on_exhausted="suspend")
     job = jobs.dispatch(worker_of(run, retry_policy=policy))
-    child = jobs.wait(_first_child(job), timeout=20)
+    until(lambda: jobs.get(job).status == "suspended", what="the job to be parked")
+    child = jobs.wait(JobPacket.objects.get(parent=job), timeout=20)
 
     assert child.status == "succeeded"
     assert events(job, "job.resumed") == []
     assert (jobs.get(job).status, [mark for mark in NOTES if isinstance(mark, int)]) == ("suspended", [1, 2])
-
-
-def _first_child(job: JobPacket) -> JobPacket:
-    from tests.harness.waiting import until
-
-    until(lambda: jobs.get(job).status == "suspended", what="the job to be parked")
-    return JobPacket.objects.get(parent=job)
 
 
 def test_a_parked_job_can_be_cancelled():

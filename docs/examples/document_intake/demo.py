@@ -95,7 +95,7 @@ def set_up(folder: Path, documents: list[HandedIn], *, in_worker_processes: bool
     pace = seconds * AT_ONCE / (pages * WORDS_A_SUMMARY)
     os.environ["INTAKE_FOLDER"] = str(folder)
     os.environ["INTAKE_WORKER_PROCESSES"] = str(int(in_worker_processes))
-    os.environ["INTAKE_WORD_SECONDS"] = str(min(max(pace, FASTEST), SLOWEST))
+    os.environ.setdefault("INTAKE_WORD_SECONDS", str(min(max(pace, FASTEST), SLOWEST)))
     os.environ["DJANGO_SETTINGS_MODULE"] = "document_intake.settings"
     import django
     from django.core.management import call_command
