@@ -145,6 +145,11 @@ class JobPacket(models.Model):
     class Meta:
         verbose_name = _("job")
         verbose_name_plural = _("jobs")
+        permissions = [
+            ("cancel_jobpacket", "Can cancel jobs"),
+            ("retry_jobpacket", "Can run jobs again"),
+            ("resume_jobpacket", "Can resume suspended jobs"),
+        ]
         constraints = [
             models.UniqueConstraint(fields=["tenant", "type", "idempotency_key"], name="ais_job_idempotency"),
         ]
