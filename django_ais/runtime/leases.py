@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import UUID
 
-from django.db import DatabaseError, connections
+from django.db import Error, connections
 
 from django_ais import conf
 from django_ais.exceptions import AisError, JobCancelled, JobTimeoutError, LeaseLost
@@ -156,7 +156,7 @@ class Keeper:
                 found = sql.fences(missing)
                 for job_id in missing:
                     leases[job_id].end_by(found.get(job_id))
-        except DatabaseError:
+        except Error:
             logger.warning("leases could not be renewed; trying again", exc_info=True)
             connections.close_all()
 
@@ -170,7 +170,17 @@ class Keeper:
             ]
         for lease, overdue in late:
             self.forget(lease)
-            overdue()
+            # In a thread of its own: it waits for whatever the attempt's code holds, and the other leases do not.
+            threading.Thread(target=_call, args=(overdue,), name="ais-overdue", daemon=True).start()
+
+
+def _call(overdue: Callable[[], None]) -> None:
+    try:
+        overdue()
+    except Exception:
+        logger.exception("an overdue attempt could not be given up; its lease will run out")
+    finally:
+        connections.close_all()
 
 
 _keepers: dict[int, Keeper] = {}

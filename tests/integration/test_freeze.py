@@ -77,11 +77,11 @@ def test_a_process_that_is_thawed_past_its_leases_tries_to_write_and_lands_nothi
 def test_a_process_that_stands_still_inside_its_settle_stalls_nobody_else(crew, tmp_path):
     """It holds its job's row locked. Jobs of a process that died meanwhile are found and finished all the same."""
     frozen, dying, healing = crew.hire(), crew.hire(), crew.hire()
-    (gate, held), = standing_jobs(tmp_path, "on_done", children=0).items()
+    ((gate, held),) = standing_jobs(tmp_path, "on_done", children=0).items()
     frozen.go()
     until(lambda: stands(crew, 1), what="the job to stand inside its settle")
     frozen.freeze()
-    (_, lost), = standing_jobs(tmp_path, "second").items()
+    ((_, lost),) = standing_jobs(tmp_path, "second").items()
     dying.go()
     until(lambda: stands(crew, 2), what="the other job to stand")
     dying.kill()

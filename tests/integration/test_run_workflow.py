@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+from uuid import UUID, uuid4
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -16,6 +18,7 @@ from django.core.management import CommandError, call_command
 from django_ais import jobs
 from django_ais.management import live
 from django_ais.models import JobPacket
+from django_ais.runtime import streams
 from tests.app.behaviour_workers import imported, settings_of, worker_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -111,9 +114,9 @@ def test_inputs_are_json_or_text_as_the_workflow_wants_them(tmp_path: Path) -> N
     file = tmp_path / "inputs.json"
     file.write_text(json.dumps({"count": 1, "more": ["x"]}), encoding="utf-8")
     run_workflow(
-        "shown", "--input-file", str(file), "--input", "count=7", "--input", "code=007", "--input", "a=b=c", "--follow"
+        "shown", "--input-file", str(file), "--input", "count=7", "--input", "code=12", "--input", "a=b=c", "--follow"
     )
-    assert only_run().payload == {"count": 7, "code": "007", "a": "b=c", "more": ["x"]}
+    assert only_run().payload == {"count": 7, "code": "12", "a": "b=c", "more": ["x"]}
 
 
 def test_a_version_and_a_tenant_can_be_named() -> None:
@@ -151,9 +154,8 @@ def test_leaving_early_leaves_the_run_alone(monkeypatch: pytest.MonkeyPatch) -> 
     gate = threading.Event()
     workflow(lambda job: gate.wait(20) and 1)
 
-    def interrupted(run: Any, **_: Any) -> Iterator[Any]:
+    def interrupted(run: Any, **_: Any) -> NoReturn:
         raise KeyboardInterrupt
-        yield
 
     monkeypatch.setattr(live, "followed", interrupted)
     code, message = code_of("shown", "--follow")
@@ -176,15 +178,30 @@ def test_a_run_that_nobody_takes_is_explained(settings: Any, monkeypatch: pytest
     assert out.getvalue() == f"{live.UNCLAIMED}\n"
 
 
-def test_a_follower_that_leaves_closes_its_stream() -> None:
+def test_a_follower_that_leaves_closes_its_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     """The generator on the process's loop ends with the one that reads it."""
-    gate = threading.Event()
-    workflow(lambda job: gate.wait(20) and 1)
+    closed = threading.Event()
+
+    async def endless(run: UUID, *, after: int) -> AsyncGenerator[int, None]:
+        try:
+            while True:
+                yield after
+                await asyncio.sleep(0.01)
+        finally:
+            closed.set()
+
+    monkeypatch.setattr(streams, "follow", endless)
+    envelopes: Any = live.followed(uuid4(), after=7)
+    assert next(envelopes) == 7
+    envelopes.close()
+    assert closed.wait(10)
+
+
+def test_following_after_a_number_begins_with_the_next() -> None:
+    """What was seen already is not shown again."""
+    workflow(lambda job: 1)
     run = jobs.start("shown")
-    envelopes = live.followed(run.id)
-    first = next(envelope for envelope in envelopes if envelope is not None)
-    envelopes.close()  # type: ignore[attr-defined]
-    gate.set()
-    assert first.seq == 1
-    rest = [envelope.seq for envelope in live.followed(run.id, after=first.seq) if envelope is not None]
-    assert rest == list(range(2, 2 + len(rest)))
+    jobs.wait(run, timeout=20)
+    seqs = [envelope.seq for envelope in live.followed(run.id, after=2) if envelope is not None]
+    assert seqs == list(range(3, 3 + len(seqs)))
+    assert seqs

@@ -315,9 +315,7 @@ def test_a_route_may_be_async():
 
 
 def test_children_inherit_tenant_queue_and_priority():
-    job = finished(
-        worker_of(lambda job: 1, route=lambda job, result: [Child(type="give")]), tenant="acme", priority=7
-    )
+    job = finished(worker_of(lambda job: 1, route=lambda job, result: [Child(type="give")]), tenant="acme", priority=7)
 
     (child,) = children(job)
     assert (child.tenant, child.queue, child.priority) == ("acme", "default", 7)
