@@ -191,7 +191,7 @@ class JobPacketAdmin(ReadOnlyAdmin):
 
     def _log(self, request: HttpRequest, job: Model, done: str) -> None:
         LogEntry.objects.create(
-            user_id=request.user.pk,
+            user_id=request.user.pk,  # type: ignore[misc]  # a custom user's key may be anything
             content_type=ContentType.objects.get_for_model(JobPacket),
             object_id=str(job.pk),
             object_repr=str(job)[:200],

@@ -27,3 +27,13 @@ class WritesEffect(BaseWorker):
 
     def on_done(self, job: Any, result: Any, children: Any) -> None:
         Effect.objects.create(job_id=str(job.id), name="done", created_by=job.type)
+
+
+@registry.register("talks")
+class Talks(BaseWorker):
+    """Says three things and records one step."""
+
+    def run(self, job: Any) -> Any:
+        for number in range(3):
+            job.log(f"word {number}")
+        return job.step("once", str, "done")
