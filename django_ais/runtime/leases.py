@@ -122,22 +122,27 @@ class Keeper:
     def _run(self) -> None:
         links.dedicated_connection()
         try:
-            while True:
-                with self._changed:
-                    self._changed.wait_for(lambda: self._leases or self._stopping)
-                    if self._stopping:
-                        return
-                    self._changed.wait(self._pause())
+            while self._await_turn():
                 self.beat()
                 self._give_up_overdue()
         finally:
             connections.close_all()
 
-    def _pause(self) -> float:
-        beat = min(conf.current().lease_seconds / 3, MOST_SECONDS_BETWEEN_BEATS)
+    def _await_turn(self) -> bool:
+        """Wait until it is time to renew or to give something up; False when it is time to stop.
+
+        A new lease needs no beat of its own: a short job would be one more writing transaction.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._leases or self._stopping)
+            beat_at = time.monotonic() + min(conf.current().lease_seconds / 3, MOST_SECONDS_BETWEEN_BEATS)
+            while not self._stopping and (pause := min(beat_at, self._nearest_limit()) - time.monotonic()) > 0:
+                self._changed.wait(pause)
+            return not self._stopping
+
+    def _nearest_limit(self) -> float:
         limits = [lease.deadline for lease, _ in self._leases.values() if lease.deadline is not None]
-        nearest = min(limits, default=float("inf")) + GRACE_SECONDS - time.monotonic()
-        return max(min(beat, nearest), 0.01)
+        return min(limits, default=float("inf")) + GRACE_SECONDS
 
     def beat(self) -> None:
         """Renew every lease that is still wanted; survive the database's absence until the leases run out."""

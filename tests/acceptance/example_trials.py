@@ -137,7 +137,7 @@ ASYNC_VERBS = '''
     from library.trials import TEXT
 
 
-    def verbs():
+    def twins_of_all():
         return asyncio.run(twins())
 
 

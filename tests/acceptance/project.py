@@ -76,26 +76,38 @@ class Project:
             cwd=self.folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
 
-    def call(self, function: str) -> Any:
-        """Call a function of the project, given by path, in a process of its own; return what it returned, as JSON."""
-        said = self.manage("try_out", function)
-        return json.loads(said.splitlines()[-1])
+    def call(self, module: str, *functions: str) -> dict[str, Any]:
+        """Call functions of a module of the project in a process of its own; return what each returned, as JSON."""
+        said = self.manage("try_out", module, *functions)
+        (line,) = [line for line in said.splitlines() if line.startswith(ANSWER)]
+        answers: dict[str, Any] = json.loads(line.removeprefix(ANSWER))
+        return answers
 
 
+ANSWER = "ANSWER "
 TRY_OUT = """
     import json
+    import traceback
     from importlib import import_module
 
     from django.core.management.base import BaseCommand
 
 
+    def tried(function):
+        try:
+            return function()
+        except Exception:
+            return traceback.format_exc()
+
+
     class Command(BaseCommand):
         def add_arguments(self, parser):
-            parser.add_argument("function")
+            parser.add_argument("module")
+            parser.add_argument("functions", nargs="+")
 
-        def handle(self, function, **options):
-            module, _, name = function.rpartition(".")
-            self.stdout.write(json.dumps(getattr(import_module(module), name)(), default=str))
+        def handle(self, module, functions, **options):
+            answers = {name: tried(getattr(import_module(module), name)) for name in functions}
+            self.stdout.write("ANSWER " + json.dumps(answers, default=str))
 """
 
 

@@ -76,6 +76,8 @@ def arena() -> Iterator[Arena]:
             ours.send(None)
         for process in processes:
             process.join(PATIENCE)
+            process.kill()  # nothing, if it has ended
+            process.join()
             process.close()
         for pair in pipes:
             for end in pair:

@@ -23,7 +23,9 @@ def prepare() -> None:
 def dispatch(count: str) -> list[str]:
     from django_ais import jobs
 
-    return [str(job.id) for job in jobs.dispatch_many("crash", [{"children": place % 3} for place in range(int(count))])]
+    return [
+        str(job.id) for job in jobs.dispatch_many("crash", [{"children": place % 3} for place in range(int(count))])
+    ]
 
 
 def check(count: str) -> int:
@@ -33,7 +35,7 @@ def check(count: str) -> int:
 
     roots = JobPacket.objects.roots().values_list("id", flat=True)
     assert len(roots) == int(count), f"{count} jobs were accepted, {len(roots)} are there"
-    return assert_healed(ledger.here(), {job_id: "succeeded" for job_id in roots})
+    return assert_healed(ledger.here(), dict.fromkeys(roots, "succeeded"))
 
 
 VERBS: dict[str, Any] = {"prepare": prepare, "dispatch": dispatch, "check": check}

@@ -1,7 +1,7 @@
 """Watch, inside a worker process, each write that a lease has to allow; and take away the process's own caution.
 
-A stale process usually stops by itself: its clock tells it that the lease is over, its heartbeat that the job belongs to
-somebody else. `deafen` removes both, so that every write goes as far as the database and only the fence in its
+A stale process usually stops by itself: its clock tells it that the lease is over, its heartbeat that the job belongs
+to somebody else. `deafen` removes both, so that every write goes as far as the database and only the fence in its
 statement is left to refuse it.
 """
 

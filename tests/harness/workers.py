@@ -219,4 +219,4 @@ class Crew:
         for worker in self.workers:
             worker.end()
         for worker in self.workers:
-            print(f"--- {worker.name}, pid {worker.pid}\n{worker.log[-6_000:]}")  # noqa: T201 (shown of failed tests)
+            print(f"--- {worker.name}, pid {worker.pid}\n{worker.log[-6_000:]}")

@@ -65,7 +65,7 @@ def test_a_process_that_is_thawed_past_its_leases_tries_to_write_and_lands_nothi
     assert stale.stop() == 0
 
     tries = [line for line in crew.ledger.lines()[told:] if line["word"] == "fenced" and line["pid"] == stale.pid]
-    print(f"stale writes tried: {len(tries)}")  # noqa: T201
+    print(f"stale writes tried: {len(tries)}")
     assert [line for line in tries if line["landed"]] == []
     assert {line["job"] for line in tries} >= ({str(job) for job in accepted} if deaf else set())
     assert len(tries) > 0

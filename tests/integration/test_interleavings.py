@@ -14,7 +14,7 @@ from django.db import OperationalError, connection, transaction
 from django_ais import jobs, registry
 from django_ais.exceptions import LeaseLost
 from django_ais.models import JobCounters, JobPacket, JobStep
-from django_ais.runtime import database, engine, journal, relay, runner, sql
+from django_ais.runtime import database, engine, journal, overdue, relay, runner, sql
 from django_ais.workers import BaseWorker
 from tests.app.models import Effect
 from tests.harness.attempts import active, by_hand, claim, expire, fresh, told  # noqa: F401
@@ -158,8 +158,9 @@ def test_a_flush_that_waits_for_a_cancel_writes_nothing_after_it():
 
 
 @needs_row_locks
-def test_a_dispatch_in_a_long_transaction_locks_nothing_that_others_want():
+def test_a_dispatch_in_a_long_transaction_locks_nothing_that_others_want(caplog):
     """While a caller's transaction stays open after a dispatch, everybody else's work goes on."""
+    relay.Sweeper()._round()  # what a dispatch could lock is there
     running = claim(jobs.dispatch("effect"))
     active(running).log("meanwhile")
     with Stage() as stage:
@@ -180,14 +181,15 @@ def test_a_dispatch_in_a_long_transaction_locks_nothing_that_others_want():
             journal.flush_together([running.buffer])
             active(running).step("meanwhile", lambda: 1)
             engine.succeed(running, None, None)
+            database.transact(lambda: overdue.elect("sweep", "another process", 1.0))
             relay.sweep()
-            relay.Sweeper()._round()
             runner.handle(str(other.id))
             jobs.cancel(jobs.dispatch("effect"))
         assert not caller.is_done
         dispatched.open()
         late = caller.result()
 
+    assert [record for record in caplog.records if record.name.startswith("django_ais")] == []
     assert fresh(other).status == "succeeded"
     assert fresh(late).status == "queued"
 

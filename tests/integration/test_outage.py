@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -20,8 +19,8 @@ MANY = pytest.param(60, 6, marks=[pytest.mark.full, pytest.mark.timeout(600)])
 
 
 def query(server: PostgresServer, text: str, *, database: str = "ais_test") -> list[tuple[object, ...]]:
-    place = {"host": "127.0.0.1", "port": server.port, "user": "postgres", "dbname": database}
-    with psycopg.connect(**place, autocommit=True) as connection:
+    place = f"host=127.0.0.1 port={server.port} user=postgres dbname={database}"
+    with psycopg.connect(place, autocommit=True) as connection:
         cursor = connection.execute(text)
         return cursor.fetchall() if cursor.description else []
 
@@ -44,5 +43,5 @@ def test_jobs_outlive_a_database_server_that_is_killed(postgres_server, tmp_path
 
         above_one = crew.elsewhere("check", str(count))
         hired = len(crew.workers) - 3
-    print(f"{kills} outages, {hired} worker processes replaced, executions above one: {above_one}")  # noqa: T201
+    print(f"{kills} outages, {hired} worker processes replaced, executions above one: {above_one}")
     assert above_one > 0
