@@ -45,7 +45,7 @@ def test_with_all_rules_the_tests_of_the_mutations_pass(tree):
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("mutation", MINE, ids=lambda mutation: mutation.rule)
 def test_without_the_rule_its_tests_fail(mutation, tree):
-    """The rule is taken away in a copy; at least one of its tests goes red, and nothing else is wrong."""
+    """The rule is taken away in a copy; at least one of its tests goes red."""
     for path, text in sources(mutation).items():
         (tree / path).write_text(text)
 
@@ -53,4 +53,4 @@ def test_without_the_rule_its_tests_fail(mutation, tree):
 
     print(f"\n{mutation.rule}: {done.stdout.strip().splitlines()[-1]}")
     assert done.returncode == FAILED, done.stdout[-3_000:] + done.stderr[-2_000:]
-    assert " error" not in done.stdout.splitlines()[-1]
+    assert " failed" in done.stdout.splitlines()[-1]
