@@ -244,7 +244,7 @@ def test_a_validation_error_inside_of_a_tool_is_the_tools_own():
         size: int
 
     def measure() -> int:
-        return Paper(size="A4").size  # type: ignore[arg-type]
+        return Paper(size="A4").size
 
     job = talk(asking(call("measure")), measure)
 

@@ -231,7 +231,7 @@ def test_what_was_streamed_before_a_fault_is_kept_and_the_next_try_is_another_me
 
     job = talk(gateway, retry_policy=ONCE_MORE)
 
-    told = {}
+    told: dict[str, str] = {}
     for data in said(job, "message.delta"):
         told[data["message"]] = told.get(data["message"], "") + data["text"]
     assert list(told.values()) == ["It ", "It is 3."]

@@ -24,7 +24,7 @@ def context(payload=None, **fields) -> JobContext:
     return JobContext(id=uuid4(), type="invoice", payload=payload, **fields)
 
 
-def composing(composed: dict, schema: type | None = None, tools=()) -> BaseStrategy:
+def composing(composed: dict[str, object], schema: type | None = None, tools=()) -> BaseStrategy:
     class Composing(BaseStrategy):
         def compose_context(self, job):
             return composed

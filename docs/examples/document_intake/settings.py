@@ -5,11 +5,12 @@ worker processes of their own.
 """
 
 import os
+import tempfile
 from pathlib import Path
 
 import django
 
-FOLDER = Path(os.environ.get("INTAKE_FOLDER", Path(__file__).parent / "work"))
+FOLDER = Path(os.environ.get("INTAKE_FOLDER") or Path(tempfile.gettempdir(), "document-intake"))
 FOLDER.mkdir(parents=True, exist_ok=True)
 IN_WORKER_PROCESSES = os.environ.get("INTAKE_WORKER_PROCESSES") == "1"
 
