@@ -52,8 +52,8 @@ def _work(stop: threading.Event, done: threading.Semaphore) -> None:
     with connect() as connection:
         while not stop.is_set():
             row = connection.execute(
-                "UPDATE bare SET status = 'running', owner = 'me' WHERE id = (SELECT id FROM bare WHERE status = 'queued'"
-                " ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED) RETURNING id"
+                "UPDATE bare SET status = 'running', owner = 'me' WHERE id = (SELECT id FROM bare"
+                " WHERE status = 'queued' ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED) RETURNING id"
             ).fetchone()
             if row is None:
                 time.sleep(0.002)

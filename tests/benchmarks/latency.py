@@ -24,7 +24,9 @@ def run(site: Site) -> None:
             job = jobs.dispatch("bench.clock")
             await_all([job.id])
             waits.append((jobs.get(job).result - begun) * 1000)
-        table.add("queue 'database', 1 process", **{"p50 ms": percentile(waits, 0.5), "p99 ms": percentile(waits, 0.99)})
+        table.add(
+            "queue 'database', 1 process", **{"p50 ms": percentile(waits, 0.5), "p99 ms": percentile(waits, 0.99)}
+        )
         cpu, begun = site.cpu(workers), time.perf_counter()
         time.sleep(10 * site.scale)
         table.add("the same, idle", **{"CPU %": (site.cpu(workers) - cpu) / (time.perf_counter() - begun) * 100})

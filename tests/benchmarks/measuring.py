@@ -29,7 +29,10 @@ class Site:
     def prepare(cls, *, postmaster: int | None, scale: float) -> Site:
         """Set Django up on an empty, migrated database."""
         os.environ.update(
-            DJANGO_SETTINGS_MODULE="tests.settings", AIS_TEST_QUEUE="database", AIS_TEST_BUS="memory", AIS_TEST_AGE="600"
+            DJANGO_SETTINGS_MODULE="tests.settings",
+            AIS_TEST_QUEUE="database",
+            AIS_TEST_BUS="database",
+            AIS_TEST_AGE="600",
         )
         if postmaster is not None:
             _create_database()
@@ -48,7 +51,16 @@ class Site:
     @contextmanager
     def workers(self, *, processes: int = 2, concurrency: int = 4) -> Iterator[list[int]]:
         """Worker processes of the queue `default`; their process ids."""
-        command = [sys.executable, "-m", "django", "ais_worker", "--concurrency", str(concurrency), "--drain-seconds", "2"]
+        command = [
+            sys.executable,
+            "-m",
+            "django",
+            "ais_worker",
+            "--concurrency",
+            str(concurrency),
+            "--drain-seconds",
+            "2",
+        ]
         started = [subprocess.Popen(command, stdout=subprocess.PIPE, env=dict(os.environ)) for _ in range(processes)]
         try:
             for process in started:
@@ -80,7 +92,9 @@ def _create_database() -> None:
     import psycopg
 
     port = os.environ["AIS_TEST_PG_PORT"]
-    with psycopg.connect(host="127.0.0.1", port=port, user="postgres", dbname="postgres", autocommit=True) as connection:
+    with psycopg.connect(
+        host="127.0.0.1", port=port, user="postgres", dbname="postgres", autocommit=True
+    ) as connection:
         connection.execute("CREATE DATABASE ais_test")
 
 

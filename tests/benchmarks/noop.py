@@ -1,4 +1,4 @@
-"""Jobs that do nothing, events included: jobs a second, dispatch cost, processor time and writing transactions a job."""
+"""Jobs that do nothing, events included: jobs a second, cost of dispatch, processor time and transactions a job."""
 
 from __future__ import annotations
 
