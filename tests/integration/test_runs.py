@@ -249,3 +249,30 @@ def test_a_long_chain_is_no_deep_stack():
 
     until(lambda: jobs.get(run).is_terminal, what="the run to end")
     assert jobs.get(run).status == "succeeded"
+
+
+# -- retrying a job that is no workflow
+
+
+def test_a_retry_by_hand_does_not_execute_done_steps_again():
+    def run(job):
+        job.step("paid", note, "paid")
+        if not Effect.objects.exists():
+            raise ValueError("not mended")
+        return "printed"
+
+    job = jobs.get(jobs.dispatch(worker_of(run)))
+    Effect.objects.create(job_id="0", name="mended")
+
+    again = jobs.get(jobs.retry(job))
+
+    assert (job.status, again.status, again.result, again.retry_of_id) == ("failed", "succeeded", "printed", job.id)
+    assert notes == ["paid"]
+
+
+def test_a_fresh_retry_begins_with_nothing():
+    job = jobs.dispatch(worker_of(lambda job: job.step("paid", note, "paid")))
+
+    again = jobs.get(jobs.retry(job, fresh=True))
+
+    assert (again.status, notes) == ("succeeded", ["paid", "paid"])

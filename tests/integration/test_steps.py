@@ -327,30 +327,3 @@ def test_the_job_waits_for_children_it_has_dispatched():
 
     assert (job.status, notes) == ("succeeded", [[8]])
     assert events(job, "job.suspended", "job.resumed")[:1] == ["job.suspended"]
-
-
-# -- replay by hand
-
-
-def test_a_retry_by_hand_does_not_execute_done_steps_again():
-    def run(job):
-        first = job.step("one", noted, "one")
-        if not Effect.objects.exists():
-            raise OutOfPaper
-        return first
-
-    job = finished(run)
-    Effect.objects.create(job_id="0", name="mended")
-
-    again = jobs.get(jobs.retry(job))
-
-    assert (job.status, again.status, again.result, again.retry_of_id) == ("failed", "succeeded", "one", job.id)
-    assert notes == ["one"]
-
-
-def test_a_fresh_retry_begins_with_nothing():
-    job = finished(lambda job: job.step("one", noted, "one"))
-
-    again = jobs.get(jobs.retry(job, fresh=True))
-
-    assert (again.result, notes) == ("one", ["one", "one"])

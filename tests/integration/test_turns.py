@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 from pydantic import BaseModel
 
@@ -350,5 +348,4 @@ def test_a_recorded_turn_holds_the_whole_answer():
 
     (step,) = JobStep.objects.filter(job=job)
     assert (step.kind, step.input_tokens, step.output_tokens) == ("gateway", 10, 5)
-    assert json.dumps(step.output).count("It is 3.") == 1
     assert Message.model_validate({"role": "assistant", "parts": step.output["parts"]}).text == "It is 3."

@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 JOURNEYS = "tests/integration/variants"
 NEW_YORK = {"AIS_TEST_TIME_ZONE": "America/New_York"}
+NOBODY = "1"  # a port where no server listens: settings that name none must not find the system's
 VARIANTS = {
     "naive times in New York": {**NEW_YORK, "AIS_TEST_USE_TZ": "0"},
     "aware times in New York, users with UUID keys": {**NEW_YORK, "AIS_TEST_USER": "uuid"},
@@ -26,9 +27,13 @@ PROJECTS = {
 
 
 def run(*arguments: str, **changed: str) -> subprocess.CompletedProcess[str]:
-    """Run Python with these settings and with nothing of this session's servers and folders."""
-    own = {name: value for name, value in os.environ.items() if not name.startswith(("AIS_TEST_", "PYTEST_"))}
-    environment = {**own, "AIS_TEST_DB": os.environ.get("AIS_TEST_DB", "sqlite"), **changed}
+    """Run Python with these settings and nothing of this session's: not its servers, its folder or its settings' name.
+
+    (With that name pytest-django would read the settings before `tests.conftest` has said where the databases are.)
+    """
+    ours = ("AIS_TEST_", "DJANGO_", "PYTEST_")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    environment |= {"PGPORT": NOBODY, **changed}
     return subprocess.run(
         [sys.executable, "-m", *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )
@@ -37,7 +42,9 @@ def run(*arguments: str, **changed: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_jobs_run_alike_under_other_settings(variant):
     """Given such a project, when the journeys whose times and keys matter are run in it, then all of them pass."""
-    done = run("pytest", JOURNEYS, "-q", "-p", "no:cacheprovider", **VARIANTS[variant])
+    variant = {"AIS_TEST_DB": os.environ.get("AIS_TEST_DB", "sqlite"), **VARIANTS[variant]}
+
+    done = run("pytest", JOURNEYS, "-q", "-p", "no:cacheprovider", **variant)
 
     assert done.returncode == 0, done.stdout[-6_000:] + done.stderr[-2_000:]
     passed = re.search(r"(\d+) passed", done.stdout)
