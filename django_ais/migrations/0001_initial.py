@@ -73,6 +73,7 @@ class Migration(migrations.Migration):
             options={
                 'verbose_name': 'job',
                 'verbose_name_plural': 'jobs',
+                'permissions': [('inspect_jobpacket', 'Can see payloads, tool arguments and error texts of jobs'), ('cancel_jobpacket', 'Can cancel jobs'), ('retry_jobpacket', 'Can retry jobs'), ('resume_jobpacket', 'Can resume jobs')],
             },
         ),
         migrations.CreateModel(

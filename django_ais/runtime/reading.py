@@ -20,7 +20,8 @@ READERS = 4  # threads that read for all followers of a process
 
 T = TypeVar("T")
 
-topics: dict[str, UUID] = {}  # the runs that are followed in this process, by their bus address
+_followed: dict[str, tuple[UUID, int]] = {}  # the runs that hubs of this process follow, by topic; how many hubs
+_lock = threading.Lock()
 _readers: list[ThreadPoolExecutor] = []
 
 
@@ -34,9 +35,14 @@ async def read(work: Callable[[], T]) -> T:
         finally:
             close_old_connections()
 
-    if not _readers:
-        _readers.append(ThreadPoolExecutor(READERS, thread_name_prefix="ais-reader"))
-    return await asyncio.get_running_loop().run_in_executor(_readers[0], whole)
+    return await asyncio.get_running_loop().run_in_executor(_pool(), whole)
+
+
+def _pool() -> ThreadPoolExecutor:
+    with _lock:
+        if not _readers:
+            _readers.append(ThreadPoolExecutor(READERS, thread_name_prefix="ais-reader"))
+        return _readers[0]
 
 
 def stop_readers() -> None:
@@ -78,7 +84,23 @@ async def last_numbers(runs: Sequence[UUID]) -> dict[UUID, int]:
     return await read(lambda: dict(rows))
 
 
+def watch(topic: str, run: UUID) -> None:
+    """A hub of this process follows a run from now on; pair it with `unwatch`."""
+    with _lock:
+        _followed[topic] = (run, _followed.get(topic, (run, 0))[1] + 1)
+
+
+def unwatch(topic: str) -> None:
+    """One hub fewer follows it."""
+    with _lock:
+        run, hubs = _followed[topic]
+        if hubs == 1:
+            del _followed[topic]
+        else:
+            _followed[topic] = (run, hubs - 1)
+
+
 async def committed(wanted: Iterable[str]) -> Mapping[str, tuple[UUID, int]]:
     """The run and last number of topics followed in this process (what the `database` bus asks for)."""
-    runs = {topics[topic]: topic for topic in wanted if topic in topics}
+    runs = {found[0]: topic for topic in wanted if (found := _followed.get(topic))}
     return {runs[run]: (run, last) for run, last in (await last_numbers(list(runs))).items()}
