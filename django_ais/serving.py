@@ -161,7 +161,7 @@ class Streams:
     def admit(self, grant: Grant, *, seconds: float | None = None) -> Iterator[Stream]:
         """A place for a stream, of at most so many seconds. Raises `TooManyStreams`."""
         self._refuse_if_full(grant.who.key)
-        stream = Stream(grant, seconds=seconds)
+        stream = Stream(grant, seconds=0.0 if self.is_draining else seconds)  # 503 would end an EventSource for good
         self.open.add(stream)
         self._users[grant.who.key] += 1
         if self._watcher is None:
@@ -173,8 +173,6 @@ class Streams:
 
     def _refuse_if_full(self, user: str) -> None:
         current = conf.current()
-        if self.is_draining:
-            raise TooManyStreams("This server is stopping; try again.", status=503)
         if len(self.open) >= current.stream_limit:
             raise TooManyStreams("This server has as many streams as it may; try again.", status=503)
         if self._users[user] >= current.stream_limit_per_user:
@@ -223,7 +221,10 @@ class Streams:
                 stream.end("revoked")
 
     def drain(self) -> None:
-        """Admit no more, and end what is open, spread over ``STREAM_DRAIN_SECONDS``. Call it on the streams' loop."""
+        """End what is open, spread over ``STREAM_DRAIN_SECONDS``, and what comes still at once; its clients come back.
+
+        Call it on the streams' loop.
+        """
         self.is_draining = True
         now = asyncio.get_running_loop().time()
         for stream in self.open:

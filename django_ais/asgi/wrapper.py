@@ -1,13 +1,4 @@
-"""Serve streams beside the project's own application: ``application = django_ais.asgi.application(django_app)``.
-
-Django holds a thread for each open response (and a database connection, if anything queried first); a stream here is a
-task. It is guarded all the same: each request goes once through the wrapped application, with all its middleware and
-its URLconf, where `views.events` leaves a `Grant` in the request's scope. Only a grant starts a stream; every other
-answer is the wrapped application's, unchanged.
-
-Lifespan is handled here: at shutdown, and already at the server's SIGTERM, streams end spread over
-``STREAM_DRAIN_SECONDS``. uvicorn waits for them only as long as ``--timeout-graceful-shutdown`` says, or for ever.
-"""
+"""The application around the project's own: one authorising request, then the stream; lifespan."""
 
 from __future__ import annotations
 
@@ -42,8 +33,8 @@ NOT_KEPT = {b"content-length", b"content-type", b"content-encoding", b"etag", En
 TICKET = re.compile(rb"((?:^|&)ticket=)[^&]*")
 
 
-def application(django_app: Application) -> Application:
-    """Wrap the project's ASGI application (``get_asgi_application()``, with whatever is around it)."""
+def wrap(django_app: Application) -> Application:
+    """See `django_ais.asgi.application`."""
 
     async def wrapped(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
