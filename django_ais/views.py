@@ -50,7 +50,7 @@ def _answering(view: View) -> View:
         except TooManyStreams as error:
             response = refusal(error.status, error.code, str(error))
         except (IllegalTransitionError, DispatchError) as error:
-            response = refusal(409, error.code, str(error))
+            response = refusal(400 if isinstance(error, DispatchError) else 409, error.code, str(error))
         for name, value in serving.HEADERS.items():
             response[name] = value
         return response
@@ -255,7 +255,7 @@ def _time(moment: Any) -> str | None:
 @_answering
 @require_POST
 def cancel(request: HttpRequest, job: UUID) -> HttpResponseBase:
-    """Cancel a job and everything below it. The body may be ``{"reason": ...}``."""
+    """Cancel a job and everything below it. It may be told why: ``reason``, in JSON or a form."""
     who = access.visitor(request)
     found = access.visible_to(who, job, "cancel")
     jobs.cancel(found, reason=_text(request, "reason"))
@@ -279,6 +279,9 @@ def resume(request: HttpRequest, job: UUID) -> HttpResponseBase:
 
 
 def _text(request: HttpRequest, name: str) -> str:
+    """A field of a JSON body, or of a form."""
+    if request.content_type != "application/json":
+        return request.POST.get(name, "")[:500]
     try:
         found = json.loads(request.body or b"{}").get(name, "")
     except (ValueError, AttributeError, RecursionError):

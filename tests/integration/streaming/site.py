@@ -1,7 +1,6 @@
-"""The project of the streaming tests: its settings, URLconf and ASGI application, as an author would write them.
+"""The project of the streaming tests: its settings and middleware, as an author would write them.
 
-Server processes use it as their settings module (``tests.integration.streaming.site_settings`` names it so); tests in
-this process lay `SETTINGS` over their own.
+Server processes have it in their settings (`site_settings`); tests in this process lay `SETTINGS` over their own.
 """
 
 from __future__ import annotations
@@ -26,8 +25,9 @@ SETTINGS: dict[str, Any] = {
 
 
 def by_header(request: HttpRequest) -> str | None:
-    """A tenant resolver: what the header says; no header, no jobs."""
-    return request.headers.get("X-Tenant")
+    """A tenant resolver: what the header says. The tenant ``closed`` has no jobs at all."""
+    tenant = request.headers.get("X-Tenant", "")
+    return None if tenant == "closed" else tenant
 
 
 def maintenance(get_response: Any) -> Any:

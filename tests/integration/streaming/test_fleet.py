@@ -26,7 +26,7 @@ from tests.integration.streaming.writers import streaming, text_of
 pytestmark = pytest.mark.django_db(transaction=True)
 
 RUNS = 10
-PIECES = 120
+PIECES = 100
 PROCESSES = 4
 FOLLOWERS = 50  # in each process
 
@@ -70,10 +70,10 @@ def test_two_hundred_followers_read_every_run_whole_through_a_restart_and_a_stop
     """
     with Broker() as broker:
         project.DJANGO_AIS = settings_of("memory", OPTIONS={"threads": RUNS}) | {"BUSES": bus_at(broker.port)}
-        name = worker_of(streaming(0.06), timeout=120.0)
+        name = worker_of(streaming(0.05), timeout=120.0)
         people = [person(f"person-{number}") for number in range(RUNS)]
         cookies = {user.pk: cookie_of(user) for user in people}
-        served = {"AIS_TEST_SETTINGS": json.dumps({"BUSES": bus_at(broker.port), "STREAM_LIMIT_PER_USER": 100})}
+        served = {"AIS_TEST_SETTINGS": json.dumps({"BUSES": bus_at(broker.port), "STREAM_LIMIT_PER_USER": 100, "STREAM_DRAIN_SECONDS": 1})}
         with UvicornServer(tmp_path, **served) as server:
             runs = [jobs.dispatch(name, {"seed": place, "pieces": PIECES}, user=user)
                     for place, user in enumerate(people)]  # fmt: skip
@@ -99,7 +99,7 @@ def test_two_hundred_followers_read_every_run_whole_through_a_restart_and_a_stop
         assert report["digest"] == digests[run]
     assert min(broker.mangler.lost, broker.mangler.repeated, broker.mangler.late) > 0
     assert sum(report["connections"] for _, report in reports) > 2 * len(reports)
-    assert "Traceback" not in server.log
+    assert "broke off" not in server.log
 
 
 def reports_of(process: Any) -> Any:
