@@ -27,6 +27,8 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
+Handler = Callable[[int, FrameType | None], Any]
+Hooked = dict[signal.Signals, tuple[Handler, Handler]]  # the handler that was put in, and the one it calls
 Application = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 NOT_KEPT = {b"content-length", b"content-type", b"content-encoding", b"etag", Entrance.HEADER.lower().encode()}
@@ -166,34 +168,43 @@ def _body(body: bytes, *, more: bool = False) -> Message:
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:
+    hooked: Hooked = {}
     while True:
         message = await receive()
         if message["type"] == "lifespan.startup":
-            _drain_on_signals()
+            hooked = _drain_on_signals()
             await send({"type": "lifespan.startup.complete"})
         elif message["type"] == "lifespan.shutdown":
             serving.open_streams().drain()
+            _unhook(hooked)
             await sync_to_async(reading.stop_readers, thread_sensitive=False)()
             await send({"type": "lifespan.shutdown.complete"})
             return
 
 
-def _drain_on_signals() -> None:
+def _drain_on_signals() -> Hooked:
     """Begin to drain when the server is told to stop: it says so to the application only once all streams are over."""
     if threading.current_thread() is not threading.main_thread():
-        return
+        return {}
     loop = asyncio.get_running_loop()
+    hooked: Hooked = {}
     for number in (signal.SIGTERM, signal.SIGINT):
         if callable(previous := signal.getsignal(number)):
-            signal.signal(number, _draining(loop, previous))
+            hooked[number] = (_draining(loop, previous), previous)
+            signal.signal(number, hooked[number][0])
+    return hooked
 
 
-def _draining(
-    loop: asyncio.AbstractEventLoop, previous: Callable[[int, FrameType | None], Any]
-) -> Callable[[int, FrameType | None], Any]:
+def _draining(loop: asyncio.AbstractEventLoop, previous: Handler) -> Handler:
     def handle(number: int, frame: FrameType | None) -> Any:
         if not loop.is_closed():
             loop.call_soon_threadsafe(serving.open_streams_of(loop).drain)
         return previous(number, frame)
 
     return handle
+
+
+def _unhook(hooked: Hooked) -> None:
+    for number, (ours, previous) in hooked.items():
+        if signal.getsignal(number) is ours:
+            signal.signal(number, previous)

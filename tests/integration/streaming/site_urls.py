@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import os
 
 import psutil
 from django.http import HttpRequest, HttpResponse, JsonResponse
@@ -14,10 +14,18 @@ def hello(request: HttpRequest) -> HttpResponse:
 
 
 def counts(request: HttpRequest) -> JsonResponse:
-    """What this server process uses, for the test of idle followers."""
+    """What this server process uses."""
     process = psutil.Process()
+    postgres = int(os.environ.get("AIS_TEST_PG_PORT") or 0)
+    databases = [file for file in process.open_files() if file.path.endswith(".sqlite3")]
+    databases += [link for link in process.net_connections() if link.raddr and link.raddr.port == postgres]
     return JsonResponse(
-        {"threads": threading.active_count(), "memory": process.memory_info().rss, "files": process.num_fds()}
+        {
+            "threads": process.num_threads(),
+            "databases": len(databases),
+            "memory": process.memory_info().rss,
+            "cpu": sum(process.cpu_times()[:2]),
+        }
     )
 
 
