@@ -88,9 +88,13 @@ def dispatch_many(
         )
         for place, payload in enumerate(payloads)
     ]  # fmt: skip
-    _write(lambda: lifecycle.create_roots(rows))
-    for row in rows:
-        database.after_commit(relay.announce, row)
+
+    def work() -> None:
+        lifecycle.create_roots(rows)
+        for row in rows:  # inside, so that the driver is called once for all of them
+            database.after_commit(relay.announce, row)
+
+    _write(work)
     return [_instance(row) for row in rows]
 
 

@@ -76,6 +76,10 @@ class JobPacketQuerySet(models.QuerySet["JobPacket"]):
         refuse_machine_owned(fields)
         return super().bulk_update(objs, fields, batch_size=batch_size)
 
+    def _machine_update(self, **values: Any) -> int:
+        """`update` for the runtime."""
+        return super().update(**values)
+
     def bulk_create(self, *args: Any, **kwargs: Any) -> Any:
         """Refused: a job is more than its row."""
         raise MachineOwnedFieldError(
@@ -207,6 +211,7 @@ class JobCounters(models.Model):
     )
     open_children = models.IntegerField(default=0)
     last_seq = models.BigIntegerField(default=0)
+    pruned_through = models.BigIntegerField(default=0)  # events up to here may have been forgotten
 
     class Meta:
         verbose_name = _("job counters")

@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import entry_points
 from typing import Any, Generic, TypeVar, overload
 
@@ -149,6 +150,19 @@ class Drivers(Generic[D]):
             return f"{text} This version does not have it yet; set BACKEND to an installed one."
         return text + conf.did_you_mean(name, installed)
 
+    @contextmanager
+    def override(self, alias: str, driver: D) -> Iterator[D]:
+        """Let an alias mean this instance, in this process: for tests."""
+        key = (os.getpid(), alias)
+        before = self._instances.get(key)
+        self._instances[key] = driver
+        try:
+            yield driver
+        finally:
+            self._instances.pop(key, None)
+            if before is not None:
+                self._instances[key] = before
+
     def reset(self) -> None:
         """Close and forget this process's instances."""
         with self._lock:
@@ -173,20 +187,20 @@ buses = Drivers("bus", BaseBus, conf.Settings.bus)
 gateways = Drivers("gateway", BaseGateway, conf.Settings.gateway)
 
 
-_own_gateways: dict[tuple[int, type[BaseGateway]], BaseGateway] = {}
+_own_gateways: dict[tuple[int, type[BaseGateway], str], BaseGateway] = {}
 
 
 def gateway_of(kind: type[BaseGateway], alias: str) -> BaseGateway:
     """The gateway of a worker: `BaseGateway` itself means the one that the settings name under the alias.
 
-    A class of the application's own is made once a process, without options.
+    A class of the application's own is made once for each alias and process, without options.
     """
     if kind is BaseGateway:
         return gateways[alias]
-    key = (os.getpid(), kind)
-    if key not in _own_gateways:
-        _own_gateways[key] = kind(alias)
-    return _own_gateways[key]
+    key = (os.getpid(), kind, alias)
+    if (found := _own_gateways.get(key)) is not None:
+        return found
+    return _own_gateways.setdefault(key, kind(alias))
 
 
 def _reset(*, setting: str, **_: Any) -> None:

@@ -64,11 +64,13 @@ class Tool:
 
     def call(self, arguments: Mapping[str, Any], *, call_key: str) -> Any:
         """Check the arguments and call the function. Raises ValidationError for arguments that do not fit."""
+        return self.function(**self.keywords(arguments, call_key=call_key))
+
+    def keywords(self, arguments: Mapping[str, Any], *, call_key: str) -> dict[str, Any]:
+        """What to call the function with. Raises ValidationError for arguments that do not fit."""
         values = self.parameters(**arguments)
         keywords = {field: getattr(values, field) for field in type(values).model_fields}
-        if self.takes_call_key:
-            keywords["call_key"] = call_key
-        return self.function(**keywords)
+        return {**keywords, "call_key": call_key} if self.takes_call_key else keywords
 
 
 def _parameters_model(function: Callable[..., Any]) -> type[BaseModel]:

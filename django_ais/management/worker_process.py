@@ -24,6 +24,7 @@ from django.db import DatabaseError
 from django_ais.management.workflow_files import counted
 from django_ais.models import JobPacket
 from django_ais.runtime import database, runner
+from django_ais.runtime.occupancy import occupancy
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 LAST_SECONDS = 5.0  # beyond the drain's: a database that does not answer must not keep a stopping process
@@ -53,6 +54,7 @@ class WorkerProcess:
         consumer = self._begin("consumed", lambda: self._consume(self._stop))
         what, value = self._news.get()
         self._stop.set()
+        occupancy.refuse()
         if what == "signal":
             self._say(
                 f"ais_worker: {signal.Signals(value or 0).name} received, claiming nothing more; waiting up to "

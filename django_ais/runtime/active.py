@@ -101,7 +101,7 @@ class RunningJob:
         extra = {"call_key": f"{self.id}:{key}"} if repeat == "keyed" else {}
 
         def call() -> Outcome:
-            output = bridge.call(function, *args, **kwargs, **extra)
+            output = bridge.call_within(self._attempt.lease, function, *args, **kwargs, **extra)
             try:
                 return Outcome(to_jsonable_python(output))
             except ValueError as error:

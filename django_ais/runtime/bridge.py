@@ -9,12 +9,13 @@ import asyncio
 import inspect
 import os
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import CancelledError
 from typing import Any, TypeVar
 
 from asgiref.sync import async_to_sync
 
+from django_ais.exceptions import JobError
 from django_ais.runtime.leases import Lease
 
 T = TypeVar("T")
@@ -47,7 +48,7 @@ def run(work: Coroutine[Any, Any, T], lease: Lease) -> T:
     Raises what ended the lease.
     """
     future = asyncio.run_coroutine_threadsafe(work, loop())
-    lease.on_end = future.cancel
+    outer, lease.on_end = lease.on_end, future.cancel
     try:
         return future.result(lease.seconds_left)
     except (CancelledError, TimeoutError):
@@ -55,12 +56,38 @@ def run(work: Coroutine[Any, Any, T], lease: Lease) -> T:
         lease.check()
         raise
     finally:
-        lease.on_end = None
+        lease.on_end = outer
 
 
-def call(hook: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-    """Call a hook, plain or ``async def``. An async one has a loop of its own; its ORM calls run in this thread."""
-    if inspect.iscoroutinefunction(hook):
-        result: T = async_to_sync(hook)(*args, **kwargs)
-        return result
-    return hook(*args, **kwargs)
+def call(hook: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    """Call a hook, plain or async. An async one has a loop of its own; its ORM calls run in this thread."""
+    return _result(hook(*args, **kwargs), None)
+
+
+def call_within(lease: Lease, hook: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    """`call`, and an async hook is cancelled as soon as the lease ends or its time is over.
+
+    Raises what ended the lease.
+    """
+    lease.check()
+    return _result(hook(*args, **kwargs), lease)
+
+
+def _result(value: Any, lease: Lease | None) -> Any:
+    return async_to_sync(_awaited)(value, lease) if inspect.isawaitable(value) else value
+
+
+async def _awaited(work: Awaitable[Any], lease: Lease | None) -> Any:
+    if lease is None:
+        return await work
+    task, loop = asyncio.ensure_future(work), asyncio.get_running_loop()
+    outer, lease.on_end = lease.on_end, lambda: loop.call_soon_threadsafe(task.cancel)
+    try:
+        return await asyncio.wait_for(task, lease.seconds_left)
+    except (asyncio.CancelledError, TimeoutError) as error:
+        lease.check()
+        if isinstance(error, TimeoutError):
+            raise
+        raise JobError("async code of the job was cancelled, and not by its lease") from error
+    finally:
+        lease.on_end = outer

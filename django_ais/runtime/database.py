@@ -31,6 +31,7 @@ IGNORE = " ON CONFLICT DO NOTHING"  # the ending of an insert that leaves existi
 T = TypeVar("T")
 _writers: dict[str, threading.RLock] = {}
 _dates = models.DateTimeField()
+_clock: Callable[[], datetime] | None = None
 
 
 class Raw(NamedTuple):
@@ -153,6 +154,12 @@ def after_commit(handler: Callable[[list[Any]], None], item: Any) -> None:
     batches[key].append(item)
 
 
+def limit_lock_waits(seconds: float) -> None:
+    """Let this thread's statements fail that would wait longer for rows that others hold (PostgreSQL)."""
+    if is_postgres():
+        query("SELECT set_config('lock_timeout', %s, false)", [f"{round(seconds * 1000)}ms"])
+
+
 def is_in_transaction() -> bool:
     """Whether the caller holds a transaction open on the jobs' database."""
     return connection().in_atomic_block
@@ -172,11 +179,6 @@ def query(text: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         return list(cursor.fetchall())
 
 
-def jobs(text: str, params: Sequence[Any] = ()) -> list[JobPacket]:
-    """Run a statement that returns whole job rows."""
-    return list(JobPacket.objects.using(database()).raw(text, params))
-
-
 def table(model: type[models.Model]) -> str:
     """A model's quoted table."""
     return connection().ops.quote_name(model._meta.db_table)
@@ -184,8 +186,8 @@ def table(model: type[models.Model]) -> str:
 
 def now(offset: float = 0.0) -> Raw:
     """The time by the clock that leases are compared with, plus ``offset`` seconds."""
-    if not is_postgres():
-        return Raw("%s", (prepared(_dates, timezone.now() + timedelta(seconds=offset)),))
+    if _clock is not None or not is_postgres():
+        return Raw("%s", (prepared(_dates, moment() + timedelta(seconds=offset)),))
     if offset:
         return Raw("(statement_timestamp() + %s * interval '1 second')", (float(offset),))
     return Raw("statement_timestamp()")
@@ -293,7 +295,18 @@ def as_uuid(value: Any) -> UUID:
 
 def moment() -> datetime:
     """The process's time in the form that this project stores."""
-    return timezone.now()
+    return timezone.now() if _clock is None else _clock()
+
+
+@contextmanager
+def clock(read: Callable[[], datetime]) -> Iterator[None]:
+    """Take the time from ``read`` instead of any clock, in this process: for tests."""
+    global _clock
+    before, _clock = _clock, read
+    try:
+        yield
+    finally:
+        _clock = before
 
 
 def seconds(count: float) -> timedelta:

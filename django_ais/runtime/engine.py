@@ -57,7 +57,7 @@ def settle(attempt: Attempt, work: Callable[[Moved], None]) -> Moved:
 
     def whole() -> Moved:
         if next(turns):
-            attempt.buffer.rewind(len(pending))
+            attempt.buffer.take(only=len(pending))  # the transaction runs again: its hooks will say theirs again
         moved = Moved()
         work(moved)
         journal.write(attempt.row.root_id, attempt.row.tenant, [*attempt.buffer.take(), *moved.drafts])
@@ -105,9 +105,7 @@ def wait_for_children(attempt: Attempt, result: Any, children: Sequence[Values],
         parked = {"result": result, "phase": "finish", "waiting_on": {"reason": "children", "join": join}}
         lifecycle.leave(attempt.lease, JobStatus.SUSPENDED, {**parked, **attempt.totals})
         open_children = add_children(row, children, moved)
-        moved.drafts.append(
-            Draft(row.id, events.JobSuspended(reason="children", children=open_children), database.moment())
-        )
+        moved.drafts.append(Draft(row.id, events.JobSuspended(reason="children", children=open_children)))
         if open_children == 0:
             _wake(row, moved)
 
@@ -136,7 +134,7 @@ def begin_run(attempt: Attempt) -> Moved:
         row.status = JobStatus.SUSPENDED
         workflow = catalog.pinned(row)
         started = events.RunStarted(workflow=workflow.name, version=workflow.version)
-        moved.drafts.append(Draft(row.id, started, database.moment()))
+        moved.drafts.append(Draft(row.id, started))
         _advance_run(row, moved)
 
     return settle(attempt, work)
@@ -167,7 +165,7 @@ def fail(
             reason = {"reason": "exhausted", "code": document["code"], "message": document["message"]}
             values = {"error": document, "waiting_on": reason}
             lifecycle.leave(attempt.lease, JobStatus.SUSPENDED, {**values, **attempt.totals})
-            moved.drafts.append(Draft(row.id, events.JobSuspended(reason="exhausted"), database.moment()))
+            moved.drafts.append(Draft(row.id, events.JobSuspended(reason="exhausted")))
         elif attempt.has_children and row.phase == "run":
             _fail_after_children(attempt, document, moved)
         else:
@@ -182,7 +180,7 @@ def fail(
 def _fail_after_children(attempt: Attempt, document: Values, moved: Moved) -> None:
     values = {"error": document, "phase": "fail", "cancel_children_at": database.now(), **PARKED}
     lifecycle.leave(attempt.lease, JobStatus.SUSPENDED, {**values, **attempt.totals})
-    moved.drafts.append(Draft(attempt.row.id, events.JobSuspended(reason="children"), database.moment()))
+    moved.drafts.append(Draft(attempt.row.id, events.JobSuspended(reason="children")))
     moved.cascade.append(attempt.row.id)
 
 
@@ -211,6 +209,8 @@ def children_moved(parent: JobPacket, open_children: int, moved: Moved, *, faile
         return _advance_run(parent, moved)
     if parent.worker == FOREACH:
         return _gather(parent, open_children, moved, failed=failed)
+    if (parent.waiting_on or {}).get("reason") != "children":
+        return None  # parked for a person; it counts its children when it goes on
     if open_children == 0:
         _wake(parent, moved)
     elif failed and (parent.waiting_on or {}).get("join") == "all_succeeded":
@@ -221,7 +221,7 @@ def children_moved(parent: JobPacket, open_children: int, moved: Moved, *, faile
 def _wake(parent: JobPacket, moved: Moved) -> None:
     values = {**lifecycle.again(0.0), "status": "queued", "waiting_on": None, "cancel_children_at": None}
     if sql.change(parent.id, values, statuses=["suspended"]):
-        moved.drafts.append(Draft(parent.id, events.JobResumed(reason="children"), database.moment()))
+        moved.drafts.append(Draft(parent.id, events.JobResumed(reason="children")))
         moved.announce.append(announced(parent))
 
 
@@ -238,6 +238,8 @@ def _advance_run(root: JobPacket, moved: Moved) -> JobStatus | None:
         moved.drafts.extend(turn.drafts)
         for group, items in turn.items:
             add_children(group, items, moved)
+        for before, again in turn.copies:
+            sql.copy_steps(before, again)
     if turn.ending is None:
         return None
     return _end_parent(root, turn.ending, moved)

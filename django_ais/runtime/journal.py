@@ -14,11 +14,10 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db import DatabaseError, connections
+from django.db import DatabaseError, Error, InterfaceError, OperationalError, connections
 
 from django_ais import conf, registry, tenancy
 from django_ais.events import DELTA_TYPES, Envelope, Event
@@ -29,16 +28,18 @@ from django_ais.values import sanitised, shortened
 
 logger = logging.getLogger("django_ais.journal")
 
+AWAY_SECONDS = 1.0  # between tries to write to a database that cannot be reached
+
 
 class Draft:
     """An event that has no number yet."""
 
     __slots__ = ("data", "job_id", "time", "type")
 
-    def __init__(self, job_id: UUID, event: Event, moment: datetime) -> None:
+    def __init__(self, job_id: UUID, event: Event) -> None:
         self.job_id = job_id
         self.type = event.type
-        self.time = moment
+        self.time = database.moment()
         self.data = shortened(sanitised(event.data()), limit=conf.current().max_event_bytes)
 
     def absorb(self, later: Draft) -> bool:
@@ -72,7 +73,7 @@ class Buffer:
         commit.
         """
         self.lease.check()
-        draft = Draft(self.lease.job_id, event, database.moment())
+        draft = Draft(self.lease.job_id, event)
         with self._mutex:
             open_drafts = len(self._drafts) > self._taken
             if not (open_drafts and self._drafts[-1].absorb(draft)):
@@ -80,16 +81,13 @@ class Buffer:
         if self._flusher is not None:
             self._flusher.wake(self, delay=conf.current().event_flush_ms / 1000 if at_leisure else 0.0)
 
-    def take(self) -> list[Draft]:
-        """What is to be written; it stays until `drop`. Only while holding ``writing``."""
+    def take(self, *, only: int | None = None) -> list[Draft]:
+        """What is to be written; it stays until `drop`. Only while holding ``writing``. ``only`` forgets the rest."""
         with self._mutex:
+            if only is not None:
+                del self._drafts[only:]
             self._taken = len(self._drafts)
             return self._drafts[: self._taken]
-
-    def rewind(self, count: int) -> None:
-        """Forget what was said after the first ``count``: the transaction whose hooks said it runs again."""
-        with self._mutex:
-            del self._drafts[count:]
 
     def drop(self) -> None:
         """Forget what was taken: it is committed, or nobody may write it any more."""
@@ -213,9 +211,7 @@ class Flusher:
         self._stopping = False
 
     def wake(self, buffer: Buffer, *, delay: float = 0.0) -> None:
-        """Something was appended; write it after ``delay`` seconds at the latest, or a flush interval after the last
-        flush.
-        """
+        """Something was appended: write it after ``delay`` seconds, or a flush interval after the last flush."""
         due = time.monotonic() + delay
         with self._changed:
             if self._due.get(buffer, float("inf")) <= due:
@@ -278,7 +274,7 @@ class Flusher:
     def _flush(self, buffers: Sequence[Buffer]) -> None:
         try:
             flush_together(buffers)
-        except DatabaseError:
+        except Error:
             logger.warning("a flush failed; trying again run by run", exc_info=True)
             connections.close_all()
             by_run: dict[UUID, list[Buffer]] = defaultdict(list)
@@ -290,10 +286,16 @@ class Flusher:
     def _flush_alone(self, run: UUID, buffers: Sequence[Buffer]) -> None:
         try:
             flush_together(buffers)
+        except (OperationalError, InterfaceError):
+            logger.warning("the database takes no events of run %s; they are kept", run, exc_info=True)
+            connections.close_all()
+            for buffer in buffers:
+                self.wake(buffer, delay=AWAY_SECONDS)
         except DatabaseError as error:
             logger.exception("events of run %s could not be written", run)
             connections.close_all()
             for buffer in buffers:
+                buffer.take()
                 buffer.drop()
                 buffer.lease.end(JobError(f"events of job {buffer.lease.job_id} could not be written: {error}"))
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import UUID
 
-from django.db import DatabaseError, connections
+from django.db import Error, connections
 
 from django_ais import conf
 from django_ais.exceptions import AisError, JobCancelled, JobTimeoutError, LeaseLost
@@ -87,6 +87,7 @@ class Keeper:
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._stopping = False
+        self._is_idle = False
 
     def watch(self, lease: Lease, *, overdue: Callable[[], None]) -> None:
         """Keep a lease; ``overdue`` is called when its attempt ignores the time limit for too long."""
@@ -96,7 +97,10 @@ class Keeper:
                 self._stopping = False
                 self._thread = threading.Thread(target=self._run, name="ais-keeper", daemon=True)
                 self._thread.start()
-            self._changed.notify()
+            if (
+                self._is_idle
+            ):  # while it keeps leases it wakes by itself; waking it for every short job costs as much as one
+                self._changed.notify()
 
     def stop(self) -> None:
         """Keep nothing any more: end the thread and close its connection. The next `watch` begins anew."""
@@ -122,22 +126,29 @@ class Keeper:
     def _run(self) -> None:
         links.dedicated_connection()
         try:
-            while True:
-                with self._changed:
-                    self._changed.wait_for(lambda: self._leases or self._stopping)
-                    if self._stopping:
-                        return
-                    self._changed.wait(self._pause())
+            while self._await_turn():
                 self.beat()
                 self._give_up_overdue()
         finally:
             connections.close_all()
 
-    def _pause(self) -> float:
-        beat = min(conf.current().lease_seconds / 3, MOST_SECONDS_BETWEEN_BEATS)
+    def _await_turn(self) -> bool:
+        """Wait until it is time to renew or to give something up; False when it is time to stop.
+
+        A new lease needs no beat of its own: a short job would be one more writing transaction.
+        """
+        with self._changed:
+            self._is_idle = True
+            self._changed.wait_for(lambda: self._leases or self._stopping)
+            self._is_idle = False
+            beat_at = time.monotonic() + min(conf.current().lease_seconds / 3, MOST_SECONDS_BETWEEN_BEATS)
+            while not self._stopping and (pause := min(beat_at, self._nearest_limit()) - time.monotonic()) > 0:
+                self._changed.wait(pause)
+            return not self._stopping
+
+    def _nearest_limit(self) -> float:
         limits = [lease.deadline for lease, _ in self._leases.values() if lease.deadline is not None]
-        nearest = min(limits, default=float("inf")) + GRACE_SECONDS - time.monotonic()
-        return max(min(beat, nearest), 0.01)
+        return min(limits, default=float("inf")) + GRACE_SECONDS
 
     def beat(self) -> None:
         """Renew every lease that is still wanted; survive the database's absence until the leases run out."""
@@ -156,7 +167,7 @@ class Keeper:
                 found = sql.fences(missing)
                 for job_id in missing:
                     leases[job_id].end_by(found.get(job_id))
-        except DatabaseError:
+        except Error:
             logger.warning("leases could not be renewed; trying again", exc_info=True)
             connections.close_all()
 
@@ -170,7 +181,17 @@ class Keeper:
             ]
         for lease, overdue in late:
             self.forget(lease)
-            overdue()
+            # In a thread of its own: it waits for whatever the attempt's code holds, and the other leases do not.
+            threading.Thread(target=_call, args=(overdue,), name="ais-overdue", daemon=True).start()
+
+
+def _call(overdue: Callable[[], None]) -> None:
+    try:
+        overdue()
+    except Exception:
+        logger.exception("an overdue attempt could not be given up; its lease will run out")
+    finally:
+        connections.close_all()
 
 
 _keepers: dict[int, Keeper] = {}

@@ -56,7 +56,7 @@ def new_job(
     """The columns of a queued root; `child_of` makes it a child."""
     job_id = more.pop("id", None) or uuid7()
     again_at = run_after or database.now(conf.current().announce_again_seconds)
-    start_by = None if limits.queue_timeout is None else database.now(limits.queue_timeout)
+    start_by = None if limits.queue_timeout is None else _later(run_after, limits.queue_timeout)
     expires = None if limits.total_timeout is None else database.now(limits.total_timeout)
     return {
         "id": job_id,
@@ -77,6 +77,11 @@ def new_job(
         "expires_at": expires,
         **more,
     }
+
+
+def _later(due: datetime | None, seconds: float) -> datetime | Raw:
+    """So many seconds after a job is due."""
+    return database.now(seconds) if due is None else max(due, database.moment()) + database.seconds(seconds)
 
 
 def child_of(parent: JobPacket, job: Values) -> Values:
@@ -103,7 +108,6 @@ def queued(job: Values) -> Draft:
             workflow_job=job.get("workflow_job"),
             item=job.get("item"),
         ),
-        database.moment(),
     )
 
 
@@ -236,7 +240,6 @@ def retried(row: JobPacket, *, failure: Values, delay: float, max_retries: int) 
             retry=row.retries + 1,
             max_retries=max_retries,
         ),
-        database.moment(),
     )
 
 
@@ -259,7 +262,7 @@ def resume(row: JobPacket, reason: str) -> Values | None:
     if not sql.change(row.id, values, statuses=["suspended"], where=Raw("lease_epoch = %s", (row.lease_epoch,))):
         return None
     sql.allow_repeat(row.id)
-    journal.write(row.root_id, row.tenant, [Draft(row.id, events.JobResumed(reason=reason), database.moment())])
+    journal.write(row.root_id, row.tenant, [Draft(row.id, events.JobResumed(reason=reason))])
     return {"id": row.id, "queue": row.queue, "priority": row.priority}
 
 
@@ -285,4 +288,4 @@ def ending(
         JobStatus.CANCELLED: (events.JobCancelled, events.RunCancelled, {"reason": (error or {}).get("message")}),
     }
     job_event, run_event, data = kinds[status]
-    return Draft(job_id, run_event(**data) if is_run else job_event(**data), database.moment())
+    return Draft(job_id, run_event(**data) if is_run else job_event(**data))

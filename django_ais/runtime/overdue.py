@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from uuid import UUID
 
-from django.utils import timezone
-
 from django_ais.models import Election, JobPacket
 from django_ais.runtime.database import (
     IGNORE,
@@ -17,42 +15,43 @@ from django_ais.runtime.database import (
     insert,
     is_postgres,
     job_ids,
-    jobs,
+    moment,
     now,
     placeholders,
     query,
     table,
 )
+from django_ais.runtime.rows import jobs
 
 ROUND = 200  # rows of one kind that one round acts on
 
 
 def lease_expired(epoch: int) -> Raw:
     """The condition that a lease with this epoch has run out."""
-    moment = now()
-    return Raw(f"lease_epoch = %s AND lease_expires_at <= {moment.text}", (epoch, *moment.params))
+    instant = now()
+    return Raw(f"lease_epoch = %s AND lease_expires_at <= {instant.text}", (epoch, *instant.params))
 
 
 def expired_leases() -> list[JobPacket]:
     """Running jobs whose lease has run out: their worker process is gone."""
-    moment = now()
+    instant = now()
     return jobs(
         f"SELECT * FROM {table(JobPacket)}"
-        f" WHERE status = 'running' AND lease_expires_at <= {moment.text} LIMIT {ROUND}",
-        moment.params,
+        f" WHERE status = 'running' AND lease_expires_at <= {instant.text} LIMIT {ROUND}",
+        instant.params,
     )
 
 
 def past_limits() -> list[JobPacket]:
     """Open jobs whose time is over: waiting for their first claim, or as a whole."""
-    moment = now()
+    instant = now()
     name = table(JobPacket)
     return jobs(
         f"SELECT * FROM (SELECT * FROM {name}"
-        f" WHERE status = 'queued' AND start_by_at <= {moment.text} LIMIT {ROUND}) waiting"
+        f" WHERE status = 'queued' AND start_by_at <= {instant.text} LIMIT {ROUND}) waiting"
         f" UNION SELECT * FROM (SELECT * FROM {name} WHERE status IN ('queued', 'running', 'suspended')"
-        f" AND expires_at <= {moment.text} LIMIT {ROUND}) late",
-        [*moment.params, *moment.params],
+        f" AND expires_at <= {instant.text} LIMIT {ROUND}) late",
+        [*instant.params, *instant.params],
     )
 
 
@@ -67,12 +66,12 @@ def recorded_cascades() -> list[JobPacket]:
 
 def take_unannounced(first_wait: float) -> list[JobPacket]:
     """Queued jobs to announce now; each is looked at again after a wait that doubles, up to an hour."""
-    name, moment, end = table(JobPacket), now(), now(first_wait)
+    name, instant = table(JobPacket), now()
     skip = " FOR NO KEY UPDATE SKIP LOCKED" if is_postgres() else ""
     due = query(
-        f"SELECT id, announcements FROM {name} WHERE status = 'queued' AND announce_at <= {moment.text}"
+        f"SELECT id, announcements FROM {name} WHERE status = 'queued' AND announce_at <= {instant.text}"
         f" ORDER BY announce_at LIMIT 500{skip}",
-        moment.params,
+        instant.params,
     )
     by_wait: dict[int, list[UUID]] = {}
     for job_id, announcements in due:
@@ -89,11 +88,11 @@ def take_unannounced(first_wait: float) -> list[JobPacket]:
 
 def announce_now(ids: Sequence[UUID]) -> None:
     """Let the next sweep announce these jobs: the queue did not take their messages."""
-    moment = now()
+    instant = now()
     execute(
-        f"UPDATE {table(JobPacket)} SET announce_at = {moment.text}"
+        f"UPDATE {table(JobPacket)} SET announce_at = {instant.text}"
         f" WHERE status = 'queued' AND id IN ({placeholders(ids)})",
-        [*moment.params, *job_ids(ids)],
+        [*instant.params, *job_ids(ids)],
     )
 
 
@@ -103,19 +102,31 @@ def next_announcement() -> float | None:
         JobPacket.objects.using(database()).filter(status="queued", announce_at__isnull=False).order_by("announce_at")
     )
     first = rows.values_list("announce_at", flat=True).first()
-    return None if first is None else (first - timezone.now()).total_seconds()
+    return None if first is None else (first - moment()).total_seconds()
 
 
 def elect(duty: str, owner: str, seconds: float) -> bool:
     """Become, or stay, the one process that does a duty for the next ``seconds``."""
-    moment, end = now(), now(seconds)
+    instant, end = now(), now(seconds)
     name = table(Election)
     insert(Election, [{"duty": duty, "owner": "", "expires_at": now(-1)}], ending=IGNORE)
     return (
         execute(
             f"UPDATE {name} SET owner = %s, expires_at = {end.text}"
-            f" WHERE duty = %s AND (owner = %s OR expires_at <= {moment.text})",
-            [owner, *end.params, duty, owner, *moment.params],
+            f" WHERE duty = %s AND (owner = %s OR expires_at <= {instant.text})",
+            [owner, *end.params, duty, owner, *instant.params],
         )
         == 1
+    )
+
+
+def make_due() -> None:
+    """Make every wait of a queued job over, and every lease expired: for tests, where nobody else runs anything."""
+    past = now(-1)
+    name = table(JobPacket)
+    execute(f"UPDATE {name} SET run_after = {past.text} WHERE status = 'queued'", past.params)
+    execute(
+        f"UPDATE {name} SET status = 'queued', run_after = {past.text}, lease_owner = '', lease_epoch = lease_epoch + 1"
+        " WHERE status = 'running'",
+        past.params,
     )

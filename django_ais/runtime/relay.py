@@ -30,6 +30,8 @@ from django_ais.states import JobStatus
 
 logger = logging.getLogger("django_ais.relay")
 
+LOCK_SECONDS = 1.0  # a process that stands still inside its settle must not stall the sweep of all others' jobs
+
 ENDED = {
     JobStatus.SUCCEEDED: signals.job_succeeded,
     JobStatus.FAILED: signals.job_failed,
@@ -94,7 +96,10 @@ def hear(moved: Moved | None) -> None:
     """Act on what a committed transaction has changed: doorbells, recorded cascades, signals."""
     if moved is None:
         return
-    if moved.announce:
+    if database.is_in_transaction():  # of a caller that runs jobs inline: nobody else can see the rows yet
+        for job in moved.announce:
+            database.after_commit(announce, job)
+    elif moved.announce:
         announce(moved.announce)
     for parent in moved.cascade:
         hear(stopping.cancel_children(parent))
@@ -120,7 +125,7 @@ def sweep() -> int:
     Survives the database's errors: each part is tried, and what failed is found again by the next round.
     """
     acted = 0
-    for part in (_sweep_leases, _sweep_limits, _sweep_cascades, _sweep_announcements):
+    for part in (_sweep_leases, _sweep_limits, sweep_cascades, _sweep_announcements):
         try:
             acted += part()
         except DatabaseError:
@@ -163,7 +168,7 @@ def _lost(row: JobPacket) -> Moved | None:
             attempt=row.attempt, code="worker_lost", message="the worker process stopped answering", delay=0.0,
             retry=row.retries, max_retries=row.config.get("max_retries", 0),
         )  # fmt: skip
-        journal.write(row.root_id, row.tenant, [Draft(row.id, lost, database.moment())])
+        journal.write(row.root_id, row.tenant, [Draft(row.id, lost)])
         return moved
 
     return database.transact(work)
@@ -196,7 +201,8 @@ def _same(job: JobPacket, row: JobPacket) -> bool:
     return job.status == row.status and job.lease_epoch == row.lease_epoch
 
 
-def _sweep_cascades() -> int:
+def sweep_cascades() -> int:
+    """Do what settles have recorded and nobody has done yet: cancel open children."""
     return _each(overdue.recorded_cascades(), lambda row: stopping.cancel_children(row.id))
 
 
@@ -243,6 +249,7 @@ class Sweeper:
         seconds = conf.current().sweep_seconds
         try:
             close_old_connections()
+            database.limit_lock_waits(LOCK_SECONDS)
             if database.transact(lambda: overdue.elect("sweep", self._owner, seconds * 3)):
                 sweep()
                 return min(seconds, max(overdue.next_announcement() or seconds, 0.05))

@@ -165,14 +165,16 @@ class Run:
         return self._finish(self._job)
 
     def _run(self, job: RunningJob) -> Moved:
-        worker = self._worker
+        worker, lease = self._worker, self._attempt.lease
         if overrides(worker, "prepare"):
-            job.inputs = job.ledger.run("prepare", "prepare", None, lambda: _prepared(worker, job), repeat="safe")
+            job.inputs = job.ledger.run(
+                "prepare", "prepare", None, lambda: _prepared(lease, worker, job), repeat="safe"
+            )
         limit = conf.current().max_payload_bytes
-        result = ensure_json(bridge.call(worker.run, job), what=f"the result of {job.type}", limit=limit)
-        children = bridge.call(worker.route, job, result) if overrides(worker, "route") else ()
+        result = ensure_json(bridge.call_within(lease, worker.run, job), what=f"the result of {job.type}", limit=limit)
+        children = bridge.call_within(lease, worker.route, job, result) if overrides(worker, "route") else ()
         failpoints.hit("after_record_before_settle")
-        self._attempt.lease.check()
+        lease.check()
         if children or job.ledger.has_children():
             rows = [self._child(child, place) for place, child in enumerate(children)]
             return engine.wait_for_children(self._attempt, result, rows, join=worker.join)
@@ -184,7 +186,7 @@ class Run:
     def _finish(self, job: RunningJob) -> Moved:
         """All children have ended: look at what they came to, and settle."""
         if (prepared := job.ledger.done("prepare", None)) is not None:
-            job.inputs = prepared.output
+            job.inputs = prepared.output or {}
         if self._row.phase == "fail":
             raise _Recorded(self._row.error)
         order = (F("item").asc(nulls_first=True), "created_at")  # dispatched by run, then routed
@@ -240,8 +242,8 @@ class Run:
             relay.hear(self._failed(late))
 
 
-def _prepared(worker: BaseWorker, job: RunningJob) -> StepOutcome:
-    inputs: object = bridge.call(worker.prepare, job)
+def _prepared(lease: Lease, worker: BaseWorker, job: RunningJob) -> StepOutcome:
+    inputs: object = bridge.call_within(lease, worker.prepare, job)
     if not isinstance(inputs, Mapping):
         raise ConfigurationError(f"{type(worker).__name__}.prepare returned {type(inputs).__name__}, not a dict")
     return StepOutcome(dict(inputs))

@@ -9,8 +9,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from django.utils import timezone
-
 from django_ais.models import AgentEvent, JobCounters, JobPacket, JobStep
 from django_ais.runtime.database import (
     Raw,
@@ -22,12 +20,13 @@ from django_ais.runtime.database import (
     insertion,
     is_postgres,
     job_ids,
-    jobs,
+    moment,
     now,
     placeholders,
     query,
     table,
 )
+from django_ais.runtime.rows import jobs
 
 EventRows = Sequence[Mapping[str, Any]]
 
@@ -35,7 +34,7 @@ SUSPECT_AFTER = 2  # claims that ended with a dead process; from then on a job r
 
 
 def _claimed(owner: str, lease_seconds: float) -> Raw:
-    moment = now()
+    instant = now()
     return assignments(
         {
             "status": "running",
@@ -44,7 +43,7 @@ def _claimed(owner: str, lease_seconds: float) -> Raw:
             "lease_epoch": Raw("lease_epoch + 1"),
             "lease_owner": owner,
             "lease_expires_at": now(lease_seconds),
-            "started_at": Raw(f"COALESCE(started_at, {moment.text})", moment.params),
+            "started_at": Raw(f"COALESCE(started_at, {instant.text})", instant.params),
             "waiting_on": None,
             "start_by_at": None,
         }
@@ -58,13 +57,13 @@ def claim(
 
     ``workers`` are the names this process can run, ``most_deliveries`` the claims without a settle it accepts.
     """
-    sets, moment = _claimed(owner, lease_seconds), now()
+    sets, instant = _claimed(owner, lease_seconds), now()
     rows = jobs(
         f"UPDATE {table(JobPacket)} SET {sets.text} WHERE id = %s AND deliveries < %s"
-        f" AND (status = 'queued' AND run_after <= {moment.text}"
-        f"      OR status = 'running' AND lease_expires_at <= {moment.text})"
+        f" AND (status = 'queued' AND run_after <= {instant.text}"
+        f"      OR status = 'running' AND lease_expires_at <= {instant.text})"
         f" AND worker IN ({placeholders(workers)}) RETURNING *",
-        [*sets.params, *job_ids([job_id]), most_deliveries, *moment.params, *moment.params, *workers],
+        [*sets.params, *job_ids([job_id]), most_deliveries, *instant.params, *instant.params, *workers],
     )
     return rows[0] if rows else None
 
@@ -75,17 +74,17 @@ def claim_due(
     """Take up to ``limit`` due jobs of a queue in one statement, the most urgent first; rows others hold are passed
     over.
     """
-    sets, moment = _claimed(owner, lease_seconds), now()
+    sets, instant = _claimed(owner, lease_seconds), now()
     name = table(JobPacket)
     skip = " FOR NO KEY UPDATE SKIP LOCKED" if is_postgres() else ""
     once = "MATERIALIZED " if is_postgres() else ""
     rows = jobs(
         f"WITH due AS {once}(SELECT id FROM {name}"
-        f" WHERE status = 'queued' AND queue = %s AND run_after <= {moment.text}"
+        f" WHERE status = 'queued' AND queue = %s AND run_after <= {instant.text}"
         f" AND deliveries < %s AND worker IN ({placeholders(workers)})"
         f" ORDER BY priority DESC, run_after, id LIMIT %s{skip})"
         f" UPDATE {name} SET {sets.text} WHERE id IN (SELECT id FROM due) RETURNING *",
-        [queue, *moment.params, most_deliveries, *workers, limit, *sets.params],
+        [queue, *instant.params, most_deliveries, *workers, limit, *sets.params],
     )
     return sorted(rows, key=lambda job: (-job.priority, job.run_after, job.id))
 
@@ -98,7 +97,7 @@ def next_due(queue: str) -> float | None:
         .order_by("run_after")
         .values_list("run_after", flat=True)[:1]
     )
-    return (rows[0] - timezone.now()).total_seconds() if rows else None
+    return (rows[0] - moment()).total_seconds() if rows else None
 
 
 def renew(ids: Sequence[UUID], owners: Sequence[str], lease_seconds: float) -> set[UUID]:
@@ -159,11 +158,12 @@ def change(job_id: UUID, values: Mapping[str, Any], *, statuses: Sequence[str], 
 
 
 def lock_jobs(ids: Sequence[UUID]) -> list[JobPacket]:
-    """Lock jobs for change, deepest first, then by id; return them as they are once the locks are held."""
+    """Lock jobs for change, deepest first, then by id; return them as they are once the locks are held.
+
+    (A locking SELECT that had to wait gives the row as it became, so it is not read again.)
+    """
     found = JobPacket.objects.using(database()).filter(id__in=ids).order_by("-depth", "id")
-    if is_postgres():
-        list(found.select_for_update(no_key=True).values_list("id", flat=True))
-    return list(found)
+    return list(found.select_for_update(no_key=True) if is_postgres() else found)
 
 
 def insert_jobs(rows: Sequence[Mapping[str, Any]], *, ending: str = "") -> int:
@@ -234,7 +234,8 @@ def copy_steps(old: UUID, new: UUID) -> None:
     """Give a job the finished steps of another, so that it does not execute them again."""
     done = JobStep.objects.using(database()).filter(job_id=old, status="done").exclude(kind="child")
     names = [field.attname for field in JobStep._meta.concrete_fields if not field.primary_key]
-    insert(JobStep, [{**row, "job_id": new} for row in done.values(*names)])
+    own = {"job_id": new, "input_tokens": 0, "output_tokens": 0, "cost": 0}  # the other job was charged
+    insert(JobStep, [{**row, **own} for row in done.values(*names)])
 
 
 def allow_repeat(job_id: UUID) -> None:

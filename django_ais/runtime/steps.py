@@ -39,7 +39,7 @@ class Outcome:
 
 
 class Ledger:
-    """The steps of one attempt's job. What earlier attempts recorded is read once, and only if there were any."""
+    """The steps of one attempt's job. What earlier claims recorded is read once, and only if there were any."""
 
     def __init__(self, attempt: Attempt) -> None:
         self._attempt = attempt
@@ -49,7 +49,8 @@ class Ledger:
         """The job's recorded steps by key."""
         if self._known is None:
             self._known = {}
-            if self._attempt.row.attempt > 1 or self._attempt.row.retry_of_id is not None:
+            # Not the attempt's number: a claim that was given back is no attempt, and its steps are done all the same.
+            if self._attempt.row.lease_epoch > 1 or self._attempt.row.retry_of_id is not None:
                 rows = JobStep.objects.using(database.database()).filter(job_id=self._attempt.row.id)
                 self._known = {row.key: row for row in rows}
         return self._known
@@ -78,12 +79,21 @@ class Ledger:
         self._refuse_doubt(key, repeat)
         if repeat != "safe":
             self._record(key, kind, "intended", inputs, Outcome())
-        outcome = call()
+        outcome = self._outcome(call, repeat)
         failpoints.hit("after_effect_before_record")
         self._record(key, kind, "failed" if outcome.error else "done", inputs, outcome)
         if outcome.error is not None:
             raise outcome.error
         return outcome.output
+
+    def _outcome(self, call: Callable[[], Outcome], repeat: Repeat) -> Outcome:
+        """What the call came to. An error of its own is an outcome too; only a crash or a lost lease leaves doubt."""
+        try:
+            return call()
+        except Exception as error:
+            if repeat != "never" or self._attempt.lease.ended is not None:
+                raise
+            return Outcome(error=error)
 
     def _refuse_doubt(self, key: str, repeat: Repeat) -> None:
         step = self.known().get(key)

@@ -103,8 +103,10 @@ class Conversation:
             attempt=row.attempt,
             alias=self._gateway.alias,
         )
-        # A turn that is asked again after a crash speaks under a new name: what it said before was never completed.
-        speaker = _Speaker(key if row.attempt == 1 else f"{key}.{row.attempt}", self._attempt.buffer.append)
+        # A turn that is asked again speaks under a new name: what it said before was never completed. The epoch counts
+        # claims; one that was given back is no attempt.
+        name = key if row.lease_epoch == 1 else f"{key}.{row.lease_epoch}"
+        speaker = _Speaker(name, self._attempt.buffer.append)
         async with aclosing(self._gateway.stream(request, context)) as chunks:
             async for chunk in chunks:
                 speaker.say(chunk)
@@ -156,11 +158,13 @@ class Conversation:
         emit = self._attempt.buffer.append
         emit(events.ToolCalled(call=key, name=tool.name, arguments=call.arguments))
         try:
-            content = bridge.call(tool.call, call.arguments, call_key=f"{self._attempt.row.id}:{key}")
+            keywords = tool.keywords(call.arguments, call_key=f"{self._attempt.row.id}:{key}")
         except ValidationError as error:
             places = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
             emit(events.ToolFailed(call=key, name=tool.name, code="invalid_arguments", message=places))
             return Outcome({"content": f"arguments do not fit: {places}", "is_error": True})
+        try:
+            content = bridge.call_within(self._attempt.lease, tool.function, **keywords)
         except Exception as error:
             emit(events.ToolFailed(call=key, name=tool.name, code=type(error).__name__, message=str(error)[:500]))
             raise

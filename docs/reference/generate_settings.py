@@ -1,4 +1,4 @@
-"""Write ``settings.md`` anew from `conf.Settings` and the shipped drivers: ``python docs/reference/generate_settings.py``.
+"""Write ``settings.md`` anew from `conf.Settings` and the shipped drivers. Run it: it takes no arguments.
 
 Text about a setting is changed in ``django_ais/conf.py``, never in the page.
 """
@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import inspect
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
-from types import NoneType
-from typing import Any, get_args
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt
 from pydantic import BaseModel
@@ -20,11 +20,20 @@ from pydantic.fields import FieldInfo
 PAGE = Path(__file__).with_name("settings.md")
 PROJECT = Path(__file__).parents[2] / "pyproject.toml"
 KINDS = {"queue": "QUEUES", "bus": "BUSES", "gateway": "GATEWAYS"}
+WORDS: dict[Any, str] = {
+    bool: "true or false",
+    int: "whole number",
+    float: "number",
+    str: "text",
+    dict: "dict",
+    tuple: "list",
+    Callable: "callable",
+}
 HEAD = """\
 # Settings
 
-All settings live in one dict, `DJANGO_AIS`, in the project's settings. It is read once and again when a test overrides it.
-An unknown key is an error that suggests the right one; `manage.py check` tells of all mistakes at once.
+All settings live in one dict, `DJANGO_AIS`, in the project's settings. It is read once, and again when a test overrides
+it. An unknown key is an error that suggests the right one; `manage.py check` tells of all mistakes at once.
 
 ```python
 DJANGO_AIS = {
@@ -34,10 +43,11 @@ DJANGO_AIS = {
 }
 ```
 
-`QUEUES`, `BUSES` and `GATEWAYS` map an alias to a driver: a name, or a dict with `BACKEND` and `OPTIONS`. `BACKEND` is the
-name of an installed driver or, with a dot in it, the path of a class. `QUEUES` and `BUSES` need an alias `default`.
-`CELERY_QUEUE` and `EVENT_CHANNEL_LAYER` are short forms for the defaults; where `QUEUES` is given, `CELERY_QUEUE` has no
-effect and a check says so.
+`QUEUES`, `BUSES` and `GATEWAYS` map an alias to a driver: a name, or a dict with `BACKEND` and `OPTIONS`. `BACKEND` is
+the name of an installed driver or, with a dot in it, the path of a class. `QUEUES` and `BUSES` need an alias `default`.
+`CELERY_QUEUE` and `EVENT_CHANNEL_LAYER` are short forms for the defaults; where `QUEUES` is given, `CELERY_QUEUE` has
+no effect and a check says so. The drivers of the defaults, Celery and Redis, are not part of this version yet: set
+`QUEUES` and `BUSES`, as above.
 
 This page is generated: `python docs/reference/generate_settings.py`.
 
@@ -59,14 +69,15 @@ def _row(name: str, field: FieldInfo) -> str:
 
 
 def _type(field: FieldInfo) -> str:
-    kinds = [kind for kind in get_args(field.annotation) or (field.annotation,) if kind is not NoneType]
-    if len(kinds) > 1:
-        return "dict"
-    name = {"float": "number", "int": "whole number", "str": "text", "bool": "true or false"}
-    words = [name.get(getattr(kinds[0], "__name__", ""), getattr(kinds[0], "__name__", str(kinds[0])))]
+    kinds = get_args(field.annotation) if get_origin(field.annotation) in (Union, UnionType) else (field.annotation,)
+    words = [" or ".join(dict.fromkeys(_word(kind) for kind in kinds if kind is not NoneType))]
     words += [f"from {bound.ge}" for bound in field.metadata if isinstance(bound, Ge)]
     words += [f"above {bound.gt}" for bound in field.metadata if isinstance(bound, Gt)]
     return " ".join(words)
+
+
+def _word(kind: Any) -> str:
+    return WORDS.get(get_origin(kind) or kind, "any")
 
 
 def _default(field: FieldInfo) -> str:

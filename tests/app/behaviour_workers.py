@@ -1,6 +1,6 @@
 """Workers of the behaviour tests: made on the spot by `worker_of`, or the few words that workflow files are written in.
 
-Jobs run in threads of the test's process, so what a hook says with `note` is in `NOTES` for the test to read.
+Jobs run in threads of the test's process, so what a hook says with `note` is in `notes` for the test to read.
 """
 
 from __future__ import annotations
@@ -8,23 +8,28 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
+from django.db import models
+from django.utils import timezone
+
 from django_ais import registry
+from django_ais.exceptions import LeaseLost
 from django_ais.models import AgentEvent, JobPacket, JobStep, Workflow
 from django_ais.retry import Backoff, RetryPolicy
-from django_ais.runtime import catalog
+from django_ais.runtime import catalog, relay, runner
 from django_ais.workers import BaseWorker
 from django_ais.workflows import loader
 from tests.app.models import Effect
 
-NOTES: list[Any] = []
+notes: list[Any] = []
 AT_ONCE = Backoff(kind="constant", first=0.0)
 ONCE_MORE = RetryPolicy(max_retries=1, backoff=AT_ONCE)
 _numbers = itertools.count(1)
 
 
-def settings_of(queue: str = "immediate", bus: str = "memory", **more: Any) -> dict[str, Any]:
+def settings_of(queue: str = "immediate", bus: Any = "memory", **more: Any) -> dict[str, Any]:
     """A value of ``DJANGO_AIS``: jobs run inside of the dispatch unless another queue is named."""
     queues = {"default": {"BACKEND": queue, "OPTIONS": more.pop("OPTIONS", {})}}
     return {"QUEUES": queues, "BUSES": {"default": bus}, "GATEWAYS": {"default": "scripted"}, **more}
@@ -32,7 +37,7 @@ def settings_of(queue: str = "immediate", bus: str = "memory", **more: Any) -> d
 
 def note(what: Any) -> None:
     """Tell the test something."""
-    NOTES.append(what)
+    notes.append(what)
 
 
 def worker_of(run: Callable[..., Any] | None = None, /, **members: Any) -> str:
@@ -73,6 +78,24 @@ def children(job: JobPacket) -> list[JobPacket]:
 def imported(text: str, *, tenant: str = "") -> Workflow:
     """Import a workflow file."""
     return catalog.store(loader.load(text).require(), source=text, tenant=tenant).workflow
+
+
+def die(job: Any) -> None:
+    """Inside of an attempt: leave it as a worker process leaves it that is killed, with everything as it was."""
+    job._attempt.lease.end(LeaseLost("as if the worker process had died"))
+    job._attempt.lease.check()
+
+
+def bury(job: JobPacket) -> None:
+    """The lease of a dead attempt has run out, and a sweep finds it; ours, and not one of the background."""
+    runner.sweeper.stop()
+    overwrite(job, lease_expires_at=timezone.now() - timedelta(seconds=1))
+    relay.sweep()
+
+
+def overwrite(job: JobPacket, **columns: Any) -> None:
+    """Write columns that belong to the runtime."""
+    models.QuerySet.update(JobPacket.objects.filter(id=job.id), **columns)
 
 
 # -- the words of workflow files

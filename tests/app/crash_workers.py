@@ -13,10 +13,12 @@ import os
 import secrets
 import signal
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from django.db import transaction
+from django.utils import timezone
 
 from django_ais import registry
 from django_ais.gateways import BaseGateway, Finished, GatewayContext, GatewayRequest, Yielded
@@ -101,20 +103,18 @@ class Watched(BaseWorker):
 
     def on_done(self, job: Any, result: Any, children: Any) -> None:
         affect(job)
+        arm(job, "on_done")
         stand(job.payload, "on_done", job.id, job.attempt)
 
 
 @registry.register("crash")
 class Crashing(Watched):
-    """Steps, streams, children. Its first attempt arms the failpoint of its payload once a step and a delta are safe."""
+    """Steps, streams, children. Arms the failpoint of its payload once a step and a delta are safe."""
 
     def run(self, job: Any) -> Any:
         begin(job)
         said = [step(job, "first"), job.think()]
-        if job.payload.get("crash") and job.attempt == 1:
-            until(lambda: is_durable(job), what="a step and a delta to be durable")
-            ledger.here().write("armed", job=job.id)
-            failpoints.arm(job.payload["crash"])
+        arm(job, "run")
         said += [job.think(), step(job, "second")]
         stand(job.payload, "children", job.id, job.attempt)
         for number in range(job.payload.get("children", 2)):
@@ -122,6 +122,16 @@ class Crashing(Watched):
         said.append(step(job, "third"))
         stand(job.payload, "end", job.id, job.attempt)
         return said
+
+
+def arm(job: Any, place: str) -> None:
+    """Arm the failpoint of the payload at the place it names (``run`` unless it says otherwise), once for each job."""
+    if not job.payload.get("crash") or job.payload.get("arm", "run") != place:
+        return
+    if not ledger.here().lines("armed", job=str(job.id)):
+        until(lambda: is_durable(job), what="a step and a delta to be durable")
+        ledger.here().write("armed", job=job.id)
+        failpoints.arm(job.payload["crash"])
 
 
 def is_durable(job: Any) -> bool:
@@ -141,9 +151,10 @@ class CrashingChild(Watched):
 
 @registry.register("poison")
 class Poison(Watched):
-    """Kills whoever runs it."""
+    """Kills whoever runs it, and leaves a child behind that is never due."""
 
     def run(self, job: Any) -> Any:
         begin(job)
+        job.dispatch("crash.child", key="never due", run_after=timezone.now() + timedelta(days=1))
         os.kill(os.getpid(), signal.SIGKILL)
         signal.pause()

@@ -1,12 +1,13 @@
 """Watch, inside a worker process, each write that a lease has to allow; and take away the process's own caution.
 
-A stale process usually stops by itself: its clock tells it that the lease is over, its heartbeat that the job belongs to
-somebody else. `deafen` removes both, so that every write goes as far as the database and only the fence in its
+A stale process usually stops by itself: its clock tells it that the lease is over, its heartbeat that the job belongs
+to somebody else. `deafen` removes both, so that every write goes as far as the database and only the fence in its
 statement is left to refuse it.
 """
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from tests.harness import ledger
@@ -16,29 +17,32 @@ DEAF = "AIS_TEST_DEAF"
 
 
 def watch() -> None:
-    """Put a line into the ledger for each fenced write: whose it was, with which epoch, and whether it landed."""
+    """Put a line into the ledger for each fenced write: whose it was, when it was begun, and whether it landed."""
     from django_ais.runtime import journal, sql
 
     book = ledger.here()
 
     def told(what: str, fenced: Any) -> Any:
         def write(job_id: Any, epoch: int, owner: str, *rest: Any) -> Any:
-            landed = fenced(job_id, epoch, owner, *rest)
-            book.write("fenced", what=what, job=job_id, epoch=epoch, landed=bool(landed))
-            return landed
+            begun = time.monotonic()
+            answer = fenced(job_id, epoch, owner, *rest)
+            landed = answer[0] if isinstance(answer, tuple) else answer
+            book.write("fenced", what=what, job=job_id, epoch=epoch, begun=begun, landed=bool(landed))
+            return answer
 
         return write
 
-    for name in ("write_fenced", "hold_fenced"):
+    for name in ("write_fenced", "hold_fenced", "record_step", "settle_alone"):
         setattr(sql, name, told(name, getattr(sql, name)))
     write_valid: Any = journal._write_valid
 
     def flush(taken: Any) -> Any:
+        begun = time.monotonic()
         found = write_valid(taken)
         for buffer, _ in taken:
             lease = buffer.lease
             landed = found.get(lease.job_id) == (lease.epoch, lease.owner, "running")
-            book.write("fenced", what="flush", job=lease.job_id, epoch=lease.epoch, landed=landed)
+            book.write("fenced", what="flush", job=lease.job_id, epoch=lease.epoch, begun=begun, landed=landed)
         return found
 
     journal._write_valid = flush

@@ -65,7 +65,7 @@ def effects(ledger: Ledger) -> Iterator[str]:
     """A job that succeeded has its effect once, one that did not has none; in the table and in the ledger."""
     rows = Counter(Effect.objects.values_list("job_id", "name"))
     told = Counter(line["job"] for line in ledger.lines("effect"))
-    done = {str(job.id) for job in JobPacket.objects.filter(status="succeeded", type__startswith="crash")}
+    done = {str(job.id) for job in JobPacket.objects.filter(status="succeeded", worker__startswith="crash")}
     for (job, name), count in rows.items():
         if count > 1:
             yield f"effect twice: {count} rows '{name}' of job {job}"
@@ -82,7 +82,7 @@ def steps_run_again(ledger: Ledger) -> Iterator[str]:
     """A step that an attempt found recorded was not executed after, and its record did not change."""
     found: dict[tuple[str, str], str] = {}
     for line in ledger.lines():
-        step = (line.get("job"), line.get("key"))
+        step = (str(line.get("job")), str(line.get("key")))
         if line["word"] == "recorded":
             found.setdefault(step, line["output"])
         elif line["word"] == "executed" and step in found:
@@ -105,7 +105,7 @@ def numbering() -> Iterator[str]:
 
 
 def after_the_end() -> Iterator[str]:
-    """A job's terminal event is one, is of its status, and is its last; so is a run's. No step is newer than its job."""
+    """A job has one terminal event, of its status, as its last; so has a run. No step is newer than its job's end."""
     by_job: dict[UUID, list[AgentEvent]] = defaultdict(list)
     last_of_run: dict[UUID, AgentEvent] = {}
     for event in AgentEvent.objects.order_by("root", "seq"):
@@ -141,19 +141,19 @@ def texts() -> Iterator[str]:
         elif event.type == "message.completed":
             whole[key] = said[event.job_id, name]  # the last to be completed is the one that was recorded
     for step in JobStep.objects.filter(status="done", kind="gateway"):
-        recorded = "".join(part["text"] for part in step.output["parts"])
+        recorded = "".join(part["text"] for part in (step.output or {})["parts"])
         if whole.get((step.job_id, step.key)) != recorded:
             heard = whole.get((step.job_id, step.key))
             yield f"text: step '{step.key}' of job {step.job_id} recorded {recorded!r}, its readers saw {heard!r}"
 
 
 def orphans() -> Iterator[str]:
-    """No open job has a parent that has ended, and no job that has ended counts open children."""
-    for job in JobPacket.objects.open().exclude(parent=None).select_related("parent"):
-        if job.parent.is_terminal:
-            yield f"orphan: job {job.id} is {job.status} below {job.parent_id}, which is {job.parent.status}"
-    for counters in JobCounters.objects.select_related("job"):
-        if counters.open_children != JobPacket.objects.open().filter(parent=counters.job_id).count():
+    """No open job has a parent that has ended, and no job that has succeeded counts open children."""
+    for job in JobPacket.objects.open().exclude(parent=None):
+        if JobPacket.objects.terminal().filter(children=job).exists():
+            yield f"orphan: job {job.id} is {job.status} below {job.parent_id}, which has ended"
+    for counters in JobCounters.objects.filter(job__status="succeeded"):
+        if counters.open_children != 0:
             yield f"orphan: job {counters.job_id} counts {counters.open_children} open children"
 
 

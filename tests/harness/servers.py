@@ -29,6 +29,7 @@ PORTS = range(21_000, 22_000)  # below the ports that systems hand out by themse
 START_SECONDS = 30
 STOP_SECONDS = 10
 RESTART_SECONDS = 5  # after a SIGKILL the old shared memory may be held for a moment
+SHARED_MEMORY_HELD = re.compile(r"pre-existing shared memory block .*is still in use")
 
 
 class MissingServer(RuntimeError):
@@ -81,7 +82,7 @@ class PostgresServer:
             self._launch()
             if self._await_ready():
                 return
-            if "shared memory block is still in use" not in self.log[-2_000:]:
+            if not SHARED_MEMORY_HELD.search(self.log[-2_000:]):
                 break
             self._running().wait()
             time.sleep(0.1)  # nothing tells when the kernel lets go of it

@@ -11,8 +11,8 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from random import Random
 from types import TracebackType
 from typing import Any
 
@@ -120,12 +120,24 @@ def holds_no_transaction(application: str) -> bool:
             query = "SELECT count(*) FROM pg_stat_activity WHERE application_name = %s AND xact_start IS NOT NULL"
             cursor.execute(query, [application])
             return bool(cursor.fetchone()[0] == 0)
+        patience = cursor.execute("PRAGMA busy_timeout").fetchone()[0]
+        cursor.execute("PRAGMA busy_timeout = 0")
         try:
             cursor.execute("BEGIN IMMEDIATE")
             cursor.execute("ROLLBACK")
         except OperationalError:
             return False
+        finally:
+            cursor.execute(f"PRAGMA busy_timeout = {patience}")
     return True
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that happens to the processes at work once ``after`` pieces of work were begun."""
+
+    after: int
+    happen: Callable[[list[WorkerProcess]], object]
 
 
 class Crew:
@@ -163,36 +175,34 @@ class Crew:
         self.workers.append(worker)
         return worker
 
-    def keep_alive(
-        self,
-        count: int,
-        *,
-        until_true: Callable[[], bool],
-        kill_after: Sequence[int] = (),
-        chance: Random | None = None,
-    ) -> int:
+    def keep_alive(self, count: int, *, until_true: Callable[[], bool], faults: Sequence[Fault] = ()) -> None:
         """Keep processes at work until something is true, replacing each that dies; a spare one is ready at any time.
 
-        One of them, by ``chance``, is killed whenever one more number of ``kill_after`` pieces of work were begun.
-        Returns how many were killed so.
+        Each fault happens once so many pieces of work were begun; all must have happened in the end.
         """
-        moments, spare = list(kill_after), self.hire()
+        ahead, spare = sorted(faults, key=lambda fault: fault.after), self.hire()
         working = [self.hire() for _ in range(count)]
         for worker in working:
             worker.go()
 
         def is_over() -> bool:
             nonlocal spare
-            if moments and chance and len(self.ledger.lines("executed")) >= moments[0]:
-                moments.pop(0)
-                chance.choice(working).kill()
+            if ahead and len(self.ledger.lines("executed")) >= ahead[0].after:
+                ahead.pop(0).happen(working)
             for place, worker in enumerate(working):
                 if not worker.is_alive:
                     working[place], spare = spare.go(), self.hire()
             return until_true()
 
         until(is_over, what="the jobs to end", seconds=LONGEST)
-        return len(kill_after) - len(moments)
+        assert not ahead, f"{len(ahead)} faults came too late to happen"
+
+    def elsewhere(self, verb: str, *arguments: str) -> Any:
+        """Run a verb of `harness.elsewhere` in the environment of the worker processes; return what it says."""
+        command = [sys.executable, "-m", "tests.harness.elsewhere", verb, *arguments]
+        done = subprocess.run(command, env=self.environment, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{verb} failed:\n{done.stdout}{done.stderr}"
+        return json.loads(done.stdout or "null")
 
     @property
     def fired(self) -> list[str]:
@@ -209,4 +219,4 @@ class Crew:
         for worker in self.workers:
             worker.end()
         for worker in self.workers:
-            print(f"--- {worker.name}, pid {worker.pid}\n{worker.log[-6_000:]}")  # noqa: T201 (shown of failed tests)
+            print(f"--- {worker.name}, pid {worker.pid}\n{worker.log[-6_000:]}")

@@ -15,6 +15,7 @@ from tests.harness.interleave import Stage
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("by_hand")]
 
+
 def open_jobs(run):
     return list(JobPacket.objects.in_run(run.id).open().values_list("type", "status"))
 
@@ -149,6 +150,4 @@ def test_a_grandchild_born_while_the_cascade_waits_is_no_orphan():
 
 
 def fail(attempt):
-    return engine.fail(
-        attempt, ValueError("bad"), RetryDecision(action="fail"), max_retries=0, on_failure=lambda: None
-    )
+    return engine.fail(attempt, ValueError("bad"), RetryDecision(action="fail"), max_retries=0, on_failure=lambda: None)

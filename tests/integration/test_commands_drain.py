@@ -12,7 +12,7 @@ from django.core.management import CommandError, call_command
 from django_ais import jobs, queues
 from django_ais.models import JobStep
 from django_ais.queues import PullQueue
-from django_ais.runtime import lifecycle, runner
+from django_ais.runtime import lifecycle, relay, runner
 
 HANDLER = f"{__name__}.hear"
 heard: list[str] = []
@@ -26,6 +26,13 @@ def hear(job_id):
 @pytest.fixture
 def database_queue(settings):
     settings.DJANGO_AIS = {**settings.DJANGO_AIS, "QUEUES": {"default": "database"}}
+
+
+def claimed(job):
+    """The lease of a job that this process has just taken."""
+    taken = lifecycle.claim(job.id, alone=True)
+    assert taken is not None
+    return taken[1]
 
 
 @pytest.mark.parametrize(
@@ -83,7 +90,7 @@ def test_a_draining_process_claims_nothing(database_queue):
 def test_a_job_given_back_keeps_what_its_steps_have_cost(database_queue):
     """Given a job that was handed back after a step that cost tokens, when it ends, then the tokens are counted."""
     job = jobs.dispatch("echo")
-    _, lease = lifecycle.claim(job.id, alone=True)
+    lease = claimed(job)
     JobStep.objects.create(
         job=job, key="asked", kind="gateway", status="done", fingerprint="", input_tokens=7, created_at=job.created_at
     )
@@ -99,10 +106,10 @@ def test_a_job_given_back_keeps_what_its_steps_have_cost(database_queue):
 def test_a_job_given_back_is_announced_by_the_next_sweep(database_queue):
     """Given a job that was handed back, when the next sweep comes, then it announces the job at once."""
     job = jobs.dispatch("echo")
-    _, lease = lifecycle.claim(job.id, alone=True)
+    lease = claimed(job)
     lifecycle.release(lease)
 
-    runner.relay.sweep()
+    relay.sweep()
 
     assert jobs.get(job).announcements == 1
 

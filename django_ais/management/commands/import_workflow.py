@@ -57,9 +57,11 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Check all files, then store all of them or none."""
         if options["check"] and options["diff"]:
-            raise CommandError("--diff needs the database, which --check does not use. Try --dry-run --diff.", USAGE)
+            raise CommandError(
+                "--diff needs the database, which --check does not use. Try --dry-run --diff.", returncode=USAGE
+            )
         if len(options["tenant"]) > TENANT_LENGTH or "\0" in options["tenant"]:
-            raise CommandError(f"--tenant must be at most {TENANT_LENGTH} characters without NUL.", USAGE)
+            raise CommandError(f"--tenant must be at most {TENANT_LENGTH} characters without NUL.", returncode=USAGE)
         files = read(options["files"])
         errors = sum(len(file.loaded.errors) for file in files)
         sentences = unknown_queues(files)
@@ -70,7 +72,7 @@ class Command(BaseCommand):
         if errors or sentences:
             nothing = "" if options["check"] else "; nothing was stored"
             total = counted(errors + len(sentences), "error")
-            raise CommandError(f"{total} in {counted(len(files), 'file')}{nothing}.", ERRORS)
+            raise CommandError(f"{total} in {counted(len(files), 'file')}{nothing}.", returncode=ERRORS)
 
     def _import(self, files: Sequence[WorkflowFile], options: dict[str, Any]) -> tuple[list[Imported], list[str]]:
         if options["check"]:
@@ -116,7 +118,7 @@ def read(paths: Sequence[str]) -> list[WorkflowFile]:
         workers = workflow_files.known_workers()
         return [workflow_files.read_file(name, workers) for name in names]
     except UsageError as error:
-        raise CommandError(str(error), USAGE) from error
+        raise CommandError(str(error), returncode=USAGE) from error
 
 
 def unknown_queues(files: Sequence[WorkflowFile]) -> list[str]:

@@ -359,6 +359,7 @@ def test_mistakes_beside_the_jobs(head, code):
         ("jobs[inputs.id].outputs", "X203"),
         ("jobs.ocr[inputs.id]", "X206"),
         ("jobs.each.outputs[0].pages", None),
+        ("jobs.each.outputs[0].pages[0].txt", "X205"),
         ("jobs.each.outputs.pages", "X205"),
         ("jobs.last.outputs", "X204"),
         ("jobs.later.outputs", "X204"),
@@ -406,7 +407,9 @@ def test_items_are_unknown_in_the_condition_of_their_job():
 
 def test_outputs_are_checked_against_the_model_of_the_worker():
     """Given a worker with an output model, when a job declares another output, then it is an error."""
-    assert codes("name: w\njobs: [{type: documents.ocr, outputs: {page: array}}]", WORKERS) == ["X205"]
+    for more in ("", ", foreach: {in: [1], as: page}"):
+        text = f"name: w\njobs: [{{type: documents.ocr, outputs: {{page: array}}{more}}}]"
+        assert codes(text, WORKERS) == ["X205"]
     assert codes("name: w\njobs: [{type: documents.ocr, outputs: {pages: array}}]", WORKERS) == []
 
 
@@ -422,10 +425,32 @@ def test_config_is_checked_where_the_worker_declares_a_model():
     assert found("config: {model: a, modle: b}") == [("W101", "error", "did you mean 'model'?")]
     assert found("config: {model: 3}")[0][:2] == ("W103", "error")
     assert found("config: {}")[0][:2] == ("W103", "error")
+    broken_workers = {"T": WorkerInfo("T", "a.T", config_schema={"type": "strng"})}
+    assert load(job("config: {model: a}"), workers=broken_workers).problems == ()
     open_workers = {"T": WorkerInfo("T", "a.T")}
     assert [problem.code for problem in load(job("config: {model: a}"), workers=open_workers).problems] == ["W102"]
     assert load(job("config: {model: a}"), workers=open_workers).spec is not None
     assert load(job("config: {model: a}")).problems == ()
+
+
+def test_a_job_overrides_the_defaults_key_by_key():
+    """Given the same key in the defaults and in a job, when loaded, then the job's value holds, for any key."""
+    defaults = "defaults: {config: {timeout: 2, model: a, size: 1}}\n"
+    config = load(job("config: {timeout: 1, model: b}", defaults)).require().jobs[0].config
+
+    assert (config.timeout, config.extra) == (1.0, {"model": "b", "size": 1})
+
+
+def test_a_condition_of_several_expressions_is_told_how_to_be_one():
+    """Given an `if` with two pairs of braces, when loaded, then it is told to do without."""
+    problem = load(job("if: '${{ inputs.a }} && ${{ inputs.b }}'")).problems[0]
+
+    assert problem.message == "an expression holds no '${{ }}' of its own"
+
+
+def test_other_words_beside_properties_are_free():
+    """Given a schema with an annotation that JSON Schema does not know, when loaded, then that is nobody's mistake."""
+    assert codes(job("", "inputs: {properties: {a: {}}, example: {a: 1}}\n")) == []
 
 
 @pytest.mark.parametrize("kind", ["approval", "workflow", "wait"])
@@ -476,52 +501,64 @@ def test_made_ids_are_unique_and_readable():
 
 
 ATTACKS = {
-    "brackets": "[" * 100_000,
-    "dashes": "- " * 100_000,
-    "mappings": "{a: " * 50_000,
-    "questions": "? " * 50_000,
-    "quotes": '"' * 300_000,
-    "laughs": "a: &a [x,x,x,x,x,x,x,x,x,x]\n"
-    + "".join(
-        f"{new}: &{new} [{','.join(['*' + old] * 10)}]\n" for old, new in zip("abcdefgh", "bcdefghi", strict=True)
+    "brackets": ("W108", "[" * 100_000),
+    "dashes": ("W108", "- " * 100_000),
+    "mappings": ("W108", "{a: " * 50_000),
+    "depth by aliases": ("W108", f"x-a: &a {'[' * 20}{']' * 20}\nx-b: {'[' * 20}*a{']' * 20}"),
+    "questions": ("W109", "? " * 50_000),
+    "quotes": ("W106", '"' * 300_000),
+    "laughs": (
+        "W108",
+        "a: &a [x,x,x,x,x,x,x,x,x,x]\n"
+        + "".join(f"{b}: &{b} [{','.join(['*' + a] * 10)}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)),
     ),
-    "a large text, often": f"x-a: &a {'y' * 500_000}\nx-b: [{'*a,' * 5_000}]\nname: w\njobs: [{{type: T}}]",
-    "an anchor in itself": "a: &a [*a]",
-    "a python object": "name: !!python/object/apply:os.system [id]",
-    "a python name": "name: !!python/name:os.system x",
-    "NUL": "name: \0",
-    "an escaped NUL": 'name: "\\0"\njobs: [{type: T}]',
-    "half a pair": "name: \ud800",
-    "no UTF-8": b"name: \xff\xfe",
-    "empty": "",
-    "a comment": "# nothing",
-    "a list": "[]",
-    "a number": "5",
-    "two documents": "name: a\n---\nname: b",
-    "a key that is a list": "[a]: b",
-    "a key that is an alias": "x: &a b\n*a : c",
-    "an alias of nothing": "a: *b",
-    "many digits": f"x: {'9' * 5_000}\ny: 0x{'f' * 100_000}\nz: 1e{'9' * 1000}",
-    "too many values": f"x-a: [{'1,' * 10_001}]",
-    "too large": "#" * 1_000_001,
-    "another YAML": "%YAML 9.9\n---\nname: w",
-    "a deep expression": job(f"if: {'(' * 900}1{')' * 900}"),
-    "many expressions": job(f"with: '{'${{ 1 }}' * 5_000}'"),
-    "a slow pattern that is refused": job("", "inputs: {properties: {a: {pattern: '((a{1,999}){1,999}){1,999}'}}}\n"),
+    "a large text, often": ("W108", f"x-a: &a {'y' * 500_000}\nx-b: [{'*a,' * 5_000}]"),
+    "an anchor in itself": ("W109", "a: &a [*a]"),
+    "a python object": ("W109", "name: w\nx-a: !!python/object/apply:os.system [id]\njobs: [{type: T}]"),
+    "a python name": ("W109", "name: w\nx-a: !!python/name:os.system x\njobs: [{type: T}]"),
+    "NUL": ("W106", "name: \0"),
+    "an escaped NUL": ("W111", 'name: w\nx-a: "\\0"\njobs: [{type: T}]'),
+    "half a pair": ("W106", "name: \ud800"),
+    "no UTF-8": ("W106", b"name: \xff\xfe"),
+    "empty": ("W105", ""),
+    "a comment": ("W105", "# nothing"),
+    "a list": ("W104", "[]"),
+    "a number": ("W104", "5"),
+    "two documents": ("W109", "name: w\njobs: [{type: T}]\n---\nname: b"),
+    "a key that is a list": ("W109", "[a]: b"),
+    "a key that is an alias": ("W109", "x: &a b\n*a : c"),
+    "a key that is a number": ("W109", "name: w\njobs: [{type: T, with: {1: 2}}]"),
+    "an alias of nothing": ("W109", "a: *b"),
+    "many digits": ("W111", f"name: w\nx-a: {'9' * 5_000}\njobs: [{{type: T}}]"),
+    "a long hexadecimal": ("W111", f"name: w\nx-a: 0x{'f' * 100_000}\njobs: [{{type: T}}]"),
+    "64 bits and one": ("W111", "name: w\nx-a: 9223372036854775808\njobs: [{type: T}]"),
+    "a long exponent": ("W111", f"name: w\nx-a: 1e{'9' * 1000}\njobs: [{{type: T}}]"),
+    "too many values": ("W108", f"name: w\nx-a: [{'1,' * 10_001}]\njobs: [{{type: T}}]"),
+    "too large": ("W108", "name: w\njobs: [{type: T}]\n" + "#" * 1_000_001),
+    "another YAML": ("W106", "%YAML 9.9\n---\nname: w"),
+    "a deep expression": ("X207", job(f"if: {'(' * 900}1{')' * 900}")),
+    "many expressions": ("X207", job(f"with: '{'${{ 1 }}' * 5_000}'")),
+    "a slow pattern": ("W115", job("", "inputs: {properties: {a: {pattern: '((a{1,999}){1,999}){1,999}'}}}\n")),
 }
 
 
-@pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS)
-def test_attacks_end_in_problems(attack):
-    """Given a file meant to hurt, when loaded, then there are problems to show, and nothing worse."""
+@pytest.mark.parametrize(("code", "attack"), ATTACKS.values(), ids=ATTACKS)
+def test_attacks_end_in_problems(code, attack):
+    """Given a file meant to hurt, when loaded, then there is the one problem to show, and nothing worse."""
     loaded = load(attack, file="attack.yaml")
 
     assert loaded.spec is None
-    assert loaded.errors
+    assert {problem.code for problem in loaded.problems} == {code}
     for problem in loaded.problems:
         assert len(problem.render()) < 2_000
         assert problem.render().count("\n") == 2
         assert problem.to_dict()["line"] == problem.line >= 1
+
+
+def test_an_alias_inside_its_own_anchor_is_told_from_an_unknown_one():
+    """Given an alias without a value, when loaded, then the message says which of the two mistakes it is."""
+    assert load("a: &a [*a]").problems[0].message == "this alias stands inside its own anchor"
+    assert load("a: &page 1\nb: *pgae").problems[0].hint == "did you mean 'page'?"
 
 
 @pytest.mark.parametrize(
@@ -541,9 +578,11 @@ def test_thousands_of_problems_stop_at_a_thousand():
 
 def test_nothing_in_a_message_can_move_the_cursor():
     """Given control characters in names, when shown on a terminal, then they are not sent there."""
-    loaded = load('name: w\njobs: [{type: T, "\\e[31mred\\u202e": 1}]')
+    loaded = load('name: w\njobs: [{type: T, "\\e[31mred\\u202e": 1, "\u202e": 2}]')
 
-    assert loaded.problems[0].render().replace("\n", "").isprintable()
+    assert len(loaded.problems) == 2
+    for problem in loaded.problems:
+        assert problem.render().replace("\n", "").isprintable()
 
 
 def test_the_caret_stands_below_its_sign():
@@ -566,6 +605,13 @@ def test_the_caret_stands_below_its_sign():
 def test_bytes_marks_and_line_ends_do_not_matter(text):
     """Given the same file as bytes, with a mark in front or other line ends, when loaded, then it is the same."""
     assert load(text).require() == load(FIRST_EXAMPLE).require()
+
+
+@pytest.mark.parametrize("text", ["\ufefftyp: 1", "\ufefftyp: 1".encode()])
+def test_a_byte_order_mark_moves_no_caret(text):
+    """Given a byte order mark, when a problem stands in the first line, then its column does not count the mark."""
+    assert {problem.column for problem in load(text).problems} == {1}
+    assert {problem.source for problem in load(text).problems} == {"typ: 1"}
 
 
 def test_five_hundred_jobs_are_checked_quickly(capsys):

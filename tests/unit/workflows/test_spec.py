@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from django_ais.exceptions import WorkflowInputError
 from django_ais.workflows.diff import semantic_diff
 from django_ais.workflows.durations import parse_duration
-from django_ais.workflows.loader import load
+from django_ais.workflows.loader import dump, load
 from django_ais.workflows.schemas import find_miss, validate_inputs
 from django_ais.workflows.spec import JobSpec, WorkflowSpec
 
@@ -61,6 +61,23 @@ def test_the_digest_follows_the_meaning():
     assert spec_of(TEXT.replace("5m", "300").replace("name: w", "# a comment\nname:   'w'")).digest() == digest
     assert spec_of(TEXT.replace("5m", "301")).digest() != digest
     assert spec_of(TEXT.replace("{n: 1}", "{n: 1.0}")).digest() != digest
+
+
+def test_the_digest_does_not_depend_on_order_or_on_defaults_written_out():
+    """Given keys in another order, or a part of a backoff that is the default anyway, when digested, it is the same."""
+
+    def digest(line):
+        return spec_of(f"name: w\njobs: [{{type: T, {line}}}]").digest()
+
+    assert digest("with: {a: 1, b: 2}") == digest("with: {b: 2, a: 1}")
+    assert digest("config: {backoff: {first: 2s}}") == digest("config: {backoff: {first: 2, kind: exponential}}")
+
+
+def test_dumping_keeps_a_number_that_differs_from_its_default_by_type_alone():
+    """Given `1.0` over a default of `1`, when dumped and loaded, then the digest is the same."""
+    spec = spec_of("name: w\ndefaults: {config: {size: 1}}\njobs: [{type: T, config: {size: 1.0}}]")
+
+    assert spec_of(dump(spec)).digest() == spec.digest()
 
 
 def test_the_digest_is_the_same_in_another_process():
