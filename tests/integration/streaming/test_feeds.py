@@ -18,7 +18,7 @@ from tests.integration.streaming.conftest import counted, in_a_thread
 from tests.integration.streaming.faults import FaultyBus
 from tests.integration.streaming.writers import streaming, text_of
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 
 FAULTY = "tests.integration.streaming.faults.FaultyBus"
 PIECES = 150

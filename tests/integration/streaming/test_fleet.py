@@ -23,7 +23,7 @@ from tests.integration.streaming.faults import Broker
 from tests.integration.streaming.servers import ROOT, UvicornServer
 from tests.integration.streaming.writers import streaming, text_of
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 
 RUNS = 10
 PIECES = 100

@@ -17,7 +17,7 @@ from django_ais.runtime import reading, streams
 from tests.app.behaviour_workers import settings_of
 from tests.integration.streaming.conftest import counted, in_a_thread
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 
 
 @pytest.fixture

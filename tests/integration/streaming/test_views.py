@@ -19,7 +19,7 @@ from django_ais.models import JobPacket
 from tests.app.behaviour_workers import settings_of, worker_of
 from tests.integration.streaming.conftest import person
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("project")]
+pytestmark = [pytest.mark.django_db(transaction=True, databases="__all__"), pytest.mark.usefixtures("project")]
 
 JSON: Any = {"HTTP_ACCEPT": "application/json"}
 

@@ -20,7 +20,7 @@ from tests.app.behaviour_workers import settings_of
 from tests.integration.streaming.conftest import cookie_of, in_a_thread, person
 from tests.integration.streaming.exchange import exchange
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("project")]
+pytestmark = [pytest.mark.django_db(transaction=True, databases="__all__"), pytest.mark.usefixtures("project")]
 
 
 @pytest.fixture
