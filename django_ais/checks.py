@@ -12,6 +12,7 @@ from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import connections
+from django.utils.module_loading import import_string
 
 from django_ais import conf, registry
 from django_ais.exceptions import AisError, ConfigurationError
@@ -24,7 +25,7 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **_: Any) -> Iterabl
     """Settings that do not parse; drivers that cannot be built; gateways that are missing."""
     if found := conf.problems(getattr(settings, "DJANGO_AIS", {})):
         return [Error(problem, hint=f"See {conf.DOCS}.", id="django_ais.E001") for problem in found]
-    return [*_drivers(), *_gateways(), *_both_ways(), *_embedded()]
+    return [*_drivers(), *_gateways(), *_rules(), *_both_ways(), *_embedded()]
 
 
 def _drivers() -> Iterable[CheckMessage]:
@@ -69,6 +70,18 @@ def _build(build: Callable[[str], Any], aliases: Iterable[str], *, hint: str, id
         else:
             for sentence in driver.check():
                 yield Warning(sentence, id="django_ais.W001")
+
+
+def _rules() -> Iterable[CheckMessage]:
+    current = conf.current()
+    for key, path in (("TENANT_RESOLVER", current.tenant_resolver), ("AUTHORIZER", current.authorizer)):
+        try:
+            problem = "" if callable(import_string(path)) else "is not callable"
+        except ImportError as error:
+            problem = f"cannot be imported: {error}"
+        if problem:
+            hint = "Give the dotted path of a function, such as 'shop.access.tenant_of'."
+            yield Error(f"DJANGO_AIS[{key!r}] = {path!r} {problem}.", hint=hint, id="django_ais.E006")
 
 
 def _both_ways() -> Iterable[CheckMessage]:

@@ -27,6 +27,7 @@
     ├── QueueError                         `outcome` is "rejected" or "unknown"
     │   └── PartialEnqueueError
     ├── BusError
+    ├── TooManyStreamsError                a process or a user has as many streams open as it may
     ├── GatewayError                       one class; what happened is its `code`
     └── WorkflowError
         ├── WorkflowNotFoundError
@@ -212,6 +213,17 @@ class BusError(AisError):
 
     code = "bus_error"
     retryable = True
+
+
+class TooManyStreamsError(AisError):
+    """There is no place for another stream. ``status`` is the HTTP answer: 429 for the user, 503 for the process."""
+
+    code = "too_many_streams"
+    retryable = True
+
+    def __init__(self, message: str, *, status: int) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class GatewayError(AisError):

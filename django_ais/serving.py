@@ -21,7 +21,7 @@ from weakref import WeakKeyDictionary
 from django_ais import access, conf, wire
 from django_ais.access import Visitor
 from django_ais.events import Envelope
-from django_ais.exceptions import AisError, JobNotFoundError
+from django_ais.exceptions import JobNotFoundError, TooManyStreamsError
 from django_ais.runtime import reading, streams
 from django_ais.runtime.hub import PROBE_SECONDS, hub
 
@@ -37,17 +37,6 @@ HEADERS = {
 }
 
 Ending = Literal["left", "slow", "rotated", "revoked", "draining"]
-
-
-class TooManyStreams(AisError):
-    """There is no place for another stream. ``status`` is the answer to give, with `RETRY_AFTER_SECONDS`."""
-
-    code = "too_many_streams"
-    retryable = True
-
-    def __init__(self, message: str, *, status: int) -> None:
-        super().__init__(message)
-        self.status = status
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +148,7 @@ class Streams:
 
     @contextmanager
     def admit(self, grant: Grant, *, seconds: float | None = None) -> Iterator[Stream]:
-        """A place for a stream, of at most so many seconds. Raises `TooManyStreams`."""
+        """A place for a stream, of at most so many seconds. Raises `TooManyStreamsError`."""
         self._refuse_if_full(grant.who.key)
         stream = Stream(grant, seconds=0.0 if self.is_draining else seconds)  # 503 would end an EventSource for good
         self.open.add(stream)
@@ -174,9 +163,9 @@ class Streams:
     def _refuse_if_full(self, user: str) -> None:
         current = conf.current()
         if len(self.open) >= current.stream_limit:
-            raise TooManyStreams("This server has as many streams as it may; try again.", status=503)
+            raise TooManyStreamsError("This server has as many streams as it may; try again.", status=503)
         if self._users[user] >= current.stream_limit_per_user:
-            raise TooManyStreams("You have as many streams open as one user may; close some.", status=429)
+            raise TooManyStreamsError("You have as many streams open as one user may; close some.", status=429)
 
     def _forget(self, stream: Stream) -> None:
         self.open.discard(stream)

@@ -25,10 +25,10 @@ from django.views.decorators.http import require_GET, require_POST, require_safe
 from django_ais import access, jobs, serving, tenancy, wire
 from django_ais.access import Visitor
 from django_ais.events import Envelope
-from django_ais.exceptions import DispatchError, IllegalTransitionError, JobNotFoundError
+from django_ais.exceptions import DispatchError, IllegalTransitionError, JobNotFoundError, TooManyStreamsError
 from django_ais.models import JobCounters, JobPacket
 from django_ais.runtime import bridge, database, reading
-from django_ais.serving import Entrance, Grant, TooManyStreams
+from django_ais.serving import Entrance, Grant
 
 WSGI_SECONDS = 25.0  # a stream under WSGI holds a thread: the client comes back by itself
 MOST_WAIT_SECONDS = 25.0
@@ -47,7 +47,7 @@ def _answering(view: View) -> View:
             response = view(request, *args, **kwargs)
         except JobNotFoundError as error:
             response = refusal(404, error.code, str(error))
-        except TooManyStreams as error:
+        except TooManyStreamsError as error:
             response = refusal(error.status, error.code, str(error))
         except (IllegalTransitionError, DispatchError) as error:
             response = refusal(400 if isinstance(error, DispatchError) else 409, error.code, str(error))
@@ -177,7 +177,7 @@ async def _chunks(grant: Grant, seconds: float | None = None) -> AsyncGenerator[
             async with aclosing(stream.chunks()) as chunks:
                 async for chunk in chunks:
                     yield chunk
-    except TooManyStreams:
+    except TooManyStreamsError:
         yield wire.retry()  # the status has been sent
 
 

@@ -17,9 +17,9 @@ from typing import Any
 from asgiref.sync import sync_to_async
 
 from django_ais import serving, wire
-from django_ais.exceptions import JobNotFoundError
+from django_ais.exceptions import JobNotFoundError, TooManyStreamsError
 from django_ais.runtime import reading
-from django_ais.serving import Entrance, Grant, Stream, TooManyStreams
+from django_ais.serving import Entrance, Grant, Stream
 
 logger = logging.getLogger("django_ais.streams")
 
@@ -57,7 +57,7 @@ async def _get(django_app: Application, scope: MutableMapping[str, Any], receive
     try:
         with serving.open_streams().admit(grant) as stream:
             await (_serve if grant.wait is None else _serve_page)(stream, headers, receive, send)
-    except TooManyStreams as error:
+    except TooManyStreamsError as error:
         await _refuse(error, headers, send)
 
 
@@ -146,7 +146,7 @@ async def _await_disconnect(stream: Stream, receive: Receive) -> None:
     stream.end("left")
 
 
-async def _refuse(error: TooManyStreams, headers: Headers, send: Send) -> None:
+async def _refuse(error: TooManyStreamsError, headers: Headers, send: Send) -> None:
     retry_after = (b"retry-after", str(serving.RETRY_AFTER_SECONDS).encode())
     document = {"error": {"code": error.code, "message": str(error)}}
     await _answer_json(error.status, document, [*headers, retry_after], send)

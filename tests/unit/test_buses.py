@@ -53,7 +53,7 @@ def test_a_signed_frame_is_the_event():
     ids=["key", "unsigned", "topic", "number", "text", "zeros"],
 )
 def test_a_frame_with_a_wrong_signature_only_wakes_up(frame):
-    """Given a frame that somebody made, moved or changed, when it is read, then its number is all that is left of it."""
+    """Given a frame that somebody made, moved or changed, when it is read, then only its number is left."""
     hint = decode("t", frame, keys=KEYS)
 
     assert hint is not None

@@ -76,6 +76,15 @@ def test_an_option_that_a_driver_does_not_take_is_an_error(settings):
     assert all(message.hint for message in messages.values())
 
 
+@pytest.mark.parametrize("key", ["TENANT_RESOLVER", "AUTHORIZER"])
+def test_a_rule_that_cannot_be_called_is_an_error(settings, key):
+    """Given a dotted path of nothing, or of what is no function, when checked, then both are told."""
+    for path in ("shop.nowhere.rule", "django_ais.tenancy.ACTIONS", "no_path"):
+        message = found(settings, **{key: path})["E006"]
+        assert key in message.msg
+        assert path in message.msg
+
+
 class Asks(BaseStrategy):
     pass
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+import itertools
+from collections.abc import Callable, Iterator
 from importlib import import_module
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY, get_user_model
-from django.core.handlers.asgi import get_script_prefix  # noqa: F401 (Django's ASGI parts load before a test does)
+from django.db import connections
 
 from tests.app.behaviour_workers import settings_of
 from tests.integration.streaming import site
-from tests.integration.streaming.servers import UvicornServer
+
+T = TypeVar("T")
 
 
 @pytest.fixture
@@ -40,7 +42,25 @@ def cookie_of(user: Any) -> str:
     return f"sessionid={session.session_key}"
 
 
-@pytest.fixture
-def server(project: Any, tmp_path: Path, transactional_db: Any) -> Iterator[UvicornServer]:
-    with UvicornServer(tmp_path, AIS_TEST_BUS="database") as started:
-        yield started
+async def in_a_thread(verb: Callable[..., T], *args: Any) -> T:
+    """Call something that uses the database, from async code, and close its connection."""
+
+    def call() -> T:
+        try:
+            return verb(*args)
+        finally:
+            connections.close_all()
+
+    return await asyncio.to_thread(call)
+
+
+def counted(monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> Iterator[int]:
+    """Count the calls of a function from now on; the iterator's next value is how many there were."""
+    function, numbers = getattr(module, name), itertools.count()
+
+    def counting(*args: Any, **kwargs: Any) -> Any:
+        next(numbers)
+        return function(*args, **kwargs)
+
+    monkeypatch.setattr(module, name, counting)
+    return numbers

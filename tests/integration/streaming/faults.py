@@ -95,6 +95,7 @@ class Broker:
         self._loop = asyncio.new_event_loop()
         self._listeners: dict[str, set[asyncio.StreamWriter]] = defaultdict(set)
         self._connections: set[asyncio.StreamWriter] = set()
+        self._serving: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
 
     def __enter__(self) -> Broker:
@@ -126,11 +127,13 @@ class Broker:
         self._listeners.clear()
         for connection in list(self._connections):
             connection.transport.abort()
-        while self._connections:
-            await asyncio.sleep(0.01)
+        await asyncio.gather(*self._serving, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._connections.add(writer)
+        serving = asyncio.current_task()
+        assert serving is not None
+        self._serving.add(serving)
         try:
             while line := await reader.readline():
                 verb, topic, *rest = line.split()
@@ -147,6 +150,7 @@ class Broker:
             for listeners in self._listeners.values():
                 listeners.discard(writer)
             self._connections.discard(writer)
+            self._serving.discard(serving)
             writer.transport.abort()
 
     def _pass_on(self, topic: str, frame: bytes) -> None:
@@ -191,9 +195,7 @@ class SocketBus(BaseBus):
 
     async def _subscribe(self) -> SocketSubscription:
         try:
-            return SocketSubscription(
-                *await asyncio.open_connection("127.0.0.1", self.options.port, limit=2**20)
-            )
+            return SocketSubscription(*await asyncio.open_connection("127.0.0.1", self.options.port, limit=2**20))
         except OSError as error:
             raise BusError(f"no broker: {error}") from error
 

@@ -34,7 +34,7 @@ def maintenance(get_response: Any) -> Any:
     """A middleware that lays its own answer over the view's, and one that marks each answer."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
-        response = get_response(request)
+        response: HttpResponse = get_response(request)
         if request.headers.get("X-Maintenance"):
             return HttpResponse("closed for today")
         response["X-Marked"] = "by the project"

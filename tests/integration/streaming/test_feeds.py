@@ -14,10 +14,11 @@ from django_ais import jobs, registry
 from django_ais.runtime import hub as hubs
 from django_ais.runtime import reading, streams
 from tests.app.behaviour_workers import settings_of, worker_of
+from tests.integration.streaming.conftest import counted, in_a_thread
 from tests.integration.streaming.faults import FaultyBus
 from tests.integration.streaming.writers import streaming, text_of
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 
 FAULTY = "tests.integration.streaming.faults.FaultyBus"
 PIECES = 150
@@ -33,6 +34,12 @@ def runs(settings: Any) -> Any:
         return [jobs.dispatch(name, {"seed": seed, "pieces": PIECES}).id for seed in range(count)]
 
     return start
+
+
+def bus_of_the_test() -> FaultyBus:
+    bus = registry.buses["default"]
+    assert isinstance(bus, FaultyBus)
+    return bus
 
 
 async def read(run: Any, *, after: int = 0, delay: float = 0.0, most: int = 10**9) -> list[tuple[int, str, str]]:
@@ -65,7 +72,7 @@ def test_every_follower_reads_the_whole_text_from_a_bus_that_loses_repeats_and_r
     """
 
     async def follow() -> Any:
-        started = await asyncio.to_thread(runs, 6)
+        started = await in_a_thread(runs, 6)
         whole = [read(run, delay=number * 0.15) for run in started for number in range(10)]
         parts = [read_in_two(run, delay=number * 0.1, most=5 + number * 7) for run in started for number in range(10)]
         return await asyncio.gather(*whole, *parts)
@@ -74,7 +81,7 @@ def test_every_follower_reads_the_whole_text_from_a_bus_that_loses_repeats_and_r
 
     for place, events in enumerate(found):
         assert_whole(events, seed=place // 10 % 6)
-    mangler = registry.buses["default"].mangler
+    mangler = bus_of_the_test().mangler
     assert min(mangler.lost, mangler.repeated, mangler.late) > 0
 
 
@@ -86,11 +93,10 @@ def test_followers_live_on_the_rows_while_the_bus_is_down_and_on_the_bus_again_w
     listening = []
 
     async def follow() -> Any:
-        started = await asyncio.to_thread(runs, 2)
+        started = await in_a_thread(runs, 2)
         following = [asyncio.ensure_future(read(run)) for run in started for _ in range(5)]
         await asyncio.sleep(0.5)
-        bus = registry.buses["default"]
-        assert isinstance(bus, FaultyBus)
+        bus = bus_of_the_test()
         await bus.go_down()
         await asyncio.sleep(0.5)
         listening.append(hubs.hub()._subscription is not None)
@@ -113,21 +119,19 @@ def test_a_run_is_read_once_however_many_follow_it(runs, monkeypatch):
     """Given five hundred followers of one run, when the bus loses every frame, then the rows are read for the run, not
     for each follower.
     """
-    pages = []
-    page = reading.page
-    monkeypatch.setattr(reading, "page", lambda *args, **kwargs: pages.append(1) or page(*args, **kwargs))
+    pages = counted(monkeypatch, reading, "page")
     monkeypatch.setattr(hubs, "PROBE_SECONDS", 0.2)
     monkeypatch.setattr(FaultyBus, "_publish", lambda *_: 0)
 
     async def follow() -> Any:
-        (run,) = await asyncio.to_thread(runs, 1)
+        (run,) = await in_a_thread(runs, 1)
         return await asyncio.gather(*[read(run) for _ in range(500)])
 
     found = asyncio.run(follow())
 
     for events in found:
         assert_whole(events, seed=0)
-    assert len(pages) < 60
+    assert next(pages) < 60
 
 
 def test_nothing_is_left_of_a_follower_that_was_cancelled(runs):
@@ -136,7 +140,7 @@ def test_nothing_is_left_of_a_follower_that_was_cancelled(runs):
     """
 
     async def follow() -> Any:
-        (run,) = await asyncio.to_thread(runs, 1)
+        (run,) = await in_a_thread(runs, 1)
         for delay in (0.0, 0.001, 0.005, 0.05, 0.2):
             following = [asyncio.ensure_future(read(run)) for _ in range(20)]
             await asyncio.sleep(delay)
@@ -165,7 +169,7 @@ def test_a_number_from_nowhere_is_taken_for_the_last_one(runs):
     """
 
     async def follow() -> Any:
-        (run,) = await asyncio.to_thread(runs, 1)
+        (run,) = await in_a_thread(runs, 1)
         return await asyncio.gather(read(run, after=10**12), read(run), read(run, delay=0.3))
 
     ahead, *others = asyncio.run(follow())
@@ -184,17 +188,10 @@ def test_a_run_that_is_deleted_ends_its_followers(settings, monkeypatch):
     async def follow() -> Any:
         following = asyncio.ensure_future(read(job.id))
         await asyncio.sleep(0.2)
-        await asyncio.to_thread(_delete, job)
+        await in_a_thread(job.delete)
         return await asyncio.wait_for(following, 5)
 
     assert [type for _, type, _ in asyncio.run(follow())] == ["job.queued"]
-
-
-def _delete(job: Any) -> None:
-    from django.db import connections
-
-    job.delete()
-    connections.close_all()
 
 
 def test_a_pruned_run_is_read_as_far_as_it_is_left(settings):

@@ -23,7 +23,7 @@ from tests.integration.streaming.faults import Broker
 from tests.integration.streaming.servers import ROOT, UvicornServer
 from tests.integration.streaming.writers import streaming, text_of
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 
 RUNS = 10
 PIECES = 100
@@ -32,9 +32,7 @@ FOLLOWERS = 50  # in each process
 
 
 def bus_at(port: int) -> dict[str, Any]:
-    return {
-        "default": {"BACKEND": "tests.integration.streaming.faults.SocketBus", "OPTIONS": {"port": port}}
-    }
+    return {"default": {"BACKEND": "tests.integration.streaming.faults.SocketBus", "OPTIONS": {"port": port}}}
 
 
 def started_followers(server: UvicornServer, runs: list[JobPacket], cookies: dict[Any, str], seed: int) -> Any:
@@ -73,7 +71,11 @@ def test_two_hundred_followers_read_every_run_whole_through_a_restart_and_a_stop
         name = worker_of(streaming(0.05), timeout=120.0)
         people = [person(f"person-{number}") for number in range(RUNS)]
         cookies = {user.pk: cookie_of(user) for user in people}
-        served = {"AIS_TEST_SETTINGS": json.dumps({"BUSES": bus_at(broker.port), "STREAM_LIMIT_PER_USER": 100, "STREAM_DRAIN_SECONDS": 1})}
+        served = {
+            "AIS_TEST_SETTINGS": json.dumps(
+                {"BUSES": bus_at(broker.port), "STREAM_LIMIT_PER_USER": 100, "STREAM_DRAIN_SECONDS": 1}
+            )
+        }
         with UvicornServer(tmp_path, **served) as server:
             runs = [jobs.dispatch(name, {"seed": place, "pieces": PIECES}, user=user)
                     for place, user in enumerate(people)]  # fmt: skip

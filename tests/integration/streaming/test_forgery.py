@@ -8,7 +8,6 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.db import connections
 from django.utils import timezone
 
 from django_ais import jobs, registry, tenancy
@@ -16,8 +15,9 @@ from django_ais.buses import BaseBus
 from django_ais.events import Envelope
 from django_ais.runtime import reading, streams
 from tests.app.behaviour_workers import settings_of
+from tests.integration.streaming.conftest import counted, in_a_thread
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 
 
 @pytest.fixture
@@ -40,9 +40,7 @@ def test_a_forged_frame_changes_nothing(waiting, keys, monkeypatch):
     another run, a thousand times, then it reads the real events alone, and the rows were read a few times, not a
     thousand.
     """
-    pages = []
-    page = reading.page
-    monkeypatch.setattr(reading, "page", lambda *args, **kwargs: pages.append(1) or page(*args, **kwargs))
+    pages = counted(monkeypatch, reading, "page")
 
     def forge() -> None:
         topic, bus = tenancy.topic("", waiting.id), registry.buses["default"]
@@ -58,16 +56,11 @@ def test_a_forged_frame_changes_nothing(waiting, keys, monkeypatch):
             if len(found) == 1:
                 forge()
                 await asyncio.sleep(0.4)
-                await asyncio.to_thread(_cancel, waiting.id)
+                await in_a_thread(jobs.cancel, waiting.id)
         return found
 
     assert asyncio.run(follow()) == [(1, "job.queued"), (2, "job.cancelled")]
-    assert len(pages) < 10
-
-
-def _cancel(job: Any) -> None:
-    jobs.cancel(job)
-    connections.close_all()
+    assert next(pages) < 10
 
 
 def test_the_key_is_the_projects(settings, waiting):

@@ -17,10 +17,10 @@ from django.utils import timezone
 
 from django_ais import access, jobs
 from tests.integration.streaming.client import Answer, asked
-from tests.integration.streaming.conftest import cookie_of, person
+from tests.integration.streaming.conftest import cookie_of, in_a_thread, person
 from tests.integration.streaming.servers import UvicornServer
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("project")]
+pytestmark = [pytest.mark.django_db(transaction=True, databases="__all__"), pytest.mark.usefixtures("project")]
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_idle_followers_cost_no_thread_and_no_connection(server, anna, waiting, 
             after = await counted(server)
             await asyncio.sleep(5)
             later = await counted(server)
-            await asyncio.to_thread(jobs.cancel, waiting.id)
+            await in_a_thread(jobs.cancel, waiting.id)
             began = time.monotonic()
             last = await asyncio.gather(*[first_event(answer) for answer in answers])
             return before, after, later, {event["type"] for event in last}, time.monotonic() - began

@@ -5,25 +5,22 @@ vanished clients, limits, drain.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission
-from django.db import connections
+from django.core.asgi import get_asgi_application
 from django.utils import timezone
 
-from django_ais import jobs, serving
+from django_ais import access, jobs, serving
 from django_ais.asgi import application
 from django_ais.runtime import hub as hubs
 from tests.app.behaviour_workers import settings_of
-from tests.integration.streaming.conftest import cookie_of, person
+from tests.integration.streaming.conftest import cookie_of, in_a_thread, person
 from tests.integration.streaming.exchange import exchange
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("project")]
-
-Test = Callable[[], Coroutine[Any, Any, None]]
+pytestmark = [pytest.mark.django_db(transaction=True, databases="__all__"), pytest.mark.usefixtures("project")]
 
 
 @pytest.fixture
@@ -44,18 +41,6 @@ def waiting(anna: Any) -> Any:
 
 def address(job: Any, query: str = "") -> str:
     return f"/ais/runs/{job.id}/events{query}"
-
-
-def in_a_thread(verb: Any, *args: Any, **kwargs: Any) -> Any:
-    """Call something that uses the database, and close its connection."""
-
-    def call() -> Any:
-        try:
-            return verb(*args, **kwargs)
-        finally:
-            connections.close_all()
-
-    return asyncio.to_thread(call)
 
 
 def has(count: int) -> Any:
@@ -112,8 +97,6 @@ def test_everything_else_is_the_projects_own_answer(cookie, waiting):
 
 
 def plain() -> Any:
-    from django.core.asgi import get_asgi_application
-
     return get_asgi_application()
 
 
@@ -143,8 +126,6 @@ def test_a_header_cannot_forge_a_grant(waiting):
 
 def test_the_ticket_is_not_left_for_the_access_log(cookie, anna, waiting):
     """Given a ticket in an address, when the stream is open, then the server's scope, which its log shows, has none."""
-    from django_ais import access
-
     ticket = access.ticket(access.Visitor(anna, ""), waiting.id)
 
     async def ask() -> None:

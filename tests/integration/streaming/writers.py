@@ -7,7 +7,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-WORDS = "ä zwölf \U0001f600 line\nbreak carriage\rreturn data: id: \u2028 \"quoted\" {json} plain words of a text".split(" ")
+WORDS = 'ä zwölf \U0001f600 line\nbreak carriage\rreturn data: id: \u2028 "quoted" {json} plain words of a text'.split(
+    " "
+)
 
 
 def text_of(seed: int, pieces: int) -> list[str]:
