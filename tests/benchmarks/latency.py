@@ -23,7 +23,7 @@ def run(site: Site) -> None:
             begun = time.time()
             job = jobs.dispatch("bench.clock")
             await_all([job.id])
-            waits.append((jobs.get(job).result - begun) * 1000)
+            waits.append((float(jobs.get(job).result or 0) - begun) * 1000)
         table.add(
             "queue 'database', 1 process", **{"p50 ms": percentile(waits, 0.5), "p99 ms": percentile(waits, 0.99)}
         )

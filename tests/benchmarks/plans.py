@@ -36,7 +36,7 @@ def _hot() -> Iterator[tuple[str, Any]]:
     from django_ais.runtime import overdue, reading, sql
 
     some = list(JobPacket.objects.values_list("id", flat=True)[:3])
-    lease = {"owner": "x", "lease_seconds": 60.0, "workers": ["echo"], "most_deliveries": 2}
+    lease: dict[str, Any] = {"owner": "x", "lease_seconds": 60.0, "workers": ["echo"], "most_deliveries": 2}
     yield "claim", lambda: sql.claim(some[0], **lease)
     yield "claim_due", lambda: sql.claim_due("default", limit=8, **lease)
     yield "renew", lambda: sql.renew(some, ["x"], 60.0)

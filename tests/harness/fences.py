@@ -18,7 +18,7 @@ DEAF = "AIS_TEST_DEAF"
 
 def watch() -> None:
     """Put a line into the ledger for each fenced write: whose it was, when it was begun, and whether it landed."""
-    from django_ais.runtime import journal, sql
+    from django_ais.runtime import flushing, sql
 
     book = ledger.here()
 
@@ -34,7 +34,7 @@ def watch() -> None:
 
     for name in ("write_fenced", "hold_fenced", "record_step", "settle_alone"):
         setattr(sql, name, told(name, getattr(sql, name)))
-    write_valid: Any = journal._write_valid
+    write_valid: Any = flushing._write_valid
 
     def flush(taken: Any) -> Any:
         begun = time.monotonic()
@@ -45,7 +45,7 @@ def watch() -> None:
             book.write("fenced", what="flush", job=lease.job_id, epoch=lease.epoch, begun=begun, landed=landed)
         return found
 
-    journal._write_valid = flush
+    flushing._write_valid = flush
 
 
 def deafen() -> None:
