@@ -9,7 +9,7 @@ from typing import Any
 from django_ais import conf, jobs
 from django_ais.events import Event
 from django_ais.models import JobPacket
-from django_ais.runtime import database, journal, overdue, relay, runner
+from django_ais.runtime import database, flushing, overdue, relay, runner
 from django_ais.runtime import lifecycle as life
 from django_ais.runtime.journal import Buffer
 
@@ -78,7 +78,7 @@ def crash_after(event: str, *, occurrence: int = 1) -> Iterator[None]:
             left[0] -= 1
             if left[0] == 0:
                 with self.writing:
-                    journal.flush_together([self])
+                    flushing.flush_together([self])
                 raise Crash(f"crashed after {event}")
 
     Buffer.append = crashing  # type: ignore[method-assign, assignment]
