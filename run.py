@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Two commands on a fresh machine; they need Python and nothing else.
+"""Three commands on a fresh machine; they need Python and nothing else.
 
     python3 run.py demo [PATH ...] [--crash]    run a workflow on real documents and show it
     python3 run.py test [--full]                lint, types, then the tests on SQLite and on PostgreSQL
     python3 run.py test PATH | -- ARGUMENTS     pytest alone, with these arguments
+    python3 run.py docs                         the pages, as HTML in build/docs
 
 The first start of a command makes a virtual environment in .venvs/ and fills it from a file of hashes in requirements/.
 Later starts go straight to work. pip is called with your environment, so PIP_INDEX_URL and its kin are honoured.
@@ -25,7 +26,11 @@ ROOT = Path(__file__).resolve().parent
 MIN_PYTHON = (3, 11)
 MIN_SQLITE = (3, 37)
 
-SCRIPTS = {"demo": ROOT / "docs/examples/document_intake/demo.py", "test": ROOT / "tests/run_all.py"}
+SCRIPTS = {
+    "demo": ROOT / "docs/examples/document_intake/demo.py",
+    "test": ROOT / "tests/run_all.py",
+    "docs": ROOT / "docs/build.py",
+}
 
 
 def main(arguments: list[str]) -> int:
