@@ -15,11 +15,13 @@ import sys
 import unittest
 from collections.abc import Callable
 from contextlib import redirect_stdout
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from django.conf import settings
 from django.core.management import get_commands, load_command_class
+from django.test import TestCase
 
 from django_ais.apps import register_workers
 from django_ais.management.workflow_files import known_workers
@@ -89,7 +91,7 @@ class Reader:
     def _console(self, block: Block) -> None:
         for line in block.text.replace("\\\n", " ").splitlines():
             words = shlex.split(line, comments=True)
-            if words[:2] == ["python", "manage.py"]:
+            if words[:1] == ["python"] and Path(words[1]).name == "manage.py":
                 check_command(words[2], words[3:])
 
 
@@ -100,12 +102,18 @@ def check_command(name: str, arguments: list[str]) -> None:
 
 
 def run_tests(values: list[Any]) -> None:
-    """Call test functions, and run test cases."""
-    for value in values:
-        if isinstance(value, type) and issubclass(value, unittest.TestCase) and value.__module__ == PAGE:
-            outcome = unittest.TestResult()
-            unittest.defaultTestLoader.loadTestsFromTestCase(value).run(outcome)
-            assert outcome.testsRun
-            assert not outcome.errors + outcome.failures, outcome.errors + outcome.failures
-        elif callable(value) and getattr(value, "__name__", "").startswith("test_"):
-            value()
+    """Run the test cases and the test functions among what a block defined; functions as pytest's `django_db` would."""
+    functions = [value for value in values if getattr(value, "__name__", "").startswith("test_")]
+    methods = {function.__name__: staticmethod(function) for function in functions}
+    cases = [value for value in values if isinstance(value, type) and issubclass(value, TestCase) and is_own(value)]
+    for case in [*cases, type("Functions", (TestCase,), methods)]:
+        suite = unittest.defaultTestLoader.loadTestsFromTestCase(case)
+        outcome = unittest.TestResult()
+        suite.run(outcome)
+        assert not (wrong := outcome.errors + outcome.failures), wrong[0][1]
+        assert outcome.testsRun == suite.countTestCases()
+
+
+def is_own(kind: type) -> bool:
+    """Whether a page defined this class, rather than imported it."""
+    return kind.__module__ == PAGE
