@@ -12,11 +12,10 @@ version = release
 
 extensions = ["myst_parser"]
 source_suffix = {".md": "markdown"}
-exclude_patterns = ["changelog.d", "examples/document_intake/documents"]
+exclude_patterns = ["changelog.d", "examples/document_intake/documents", "**/.*"]
 nitpicky = True
 
 myst_heading_anchors = 4
-suppress_warnings: list[str] = []
 
 html_theme = "furo"
 html_title = f"django-ais {release}"

@@ -17,6 +17,7 @@ from django_ais.retry import JobConfig
 from django_ais.runtime import catalog, database, lifecycle, sql
 from django_ais.runtime.journal import Draft
 from django_ais.runtime.lifecycle import FOREACH, Values
+from django_ais.values import canonical
 from django_ais.workflows import graph
 from django_ais.workflows.expressions import parse
 from django_ais.workflows.spec import ForeachSpec, JobSpec, WorkflowSpec
@@ -30,6 +31,7 @@ class Turn:
     rows: list[Values] = field(default_factory=list)
     drafts: list[Draft] = field(default_factory=list)
     items: list[tuple[JobPacket, list[Values]]] = field(default_factory=list)
+    copies: list[tuple[UUID, UUID]] = field(default_factory=list)  # jobs whose done steps others are to have
     ending: Values | None = None
 
 
@@ -112,7 +114,7 @@ class _Run:
             elif job.foreach is not None:
                 self._start_each(job, job.foreach, context)
             else:
-                self._add(job, self._child(job, self._payload(job, context)))
+                self._add(job, self._begun(job, self._child(job, self._payload(job, context))))
         except AisError as error:
             self._fail(job, error)
 
@@ -146,12 +148,25 @@ class _Run:
     def _child(self, job: JobSpec, payload: Any) -> Values:
         return _child_row(self.root, job, payload, workflow_job=job.id)
 
+    def _begun(self, job: JobSpec, row: Values) -> Values:
+        """The row; where the run that is retried began this job with the same payload, it goes on from its steps."""
+        before = self._before(job)
+        if before is None or canonical(before.payload) != canonical(row["payload"]):
+            return row
+        self.turn.copies.append((before.id, row["id"]))
+        return {**row, "retry_of_id": before.id}
+
     def _reusable(self, job: JobSpec) -> JobPacket | None:
+        before = self._before(job)
+        return before if before is not None and before.status == "succeeded" else None
+
+    def _before(self, job: JobSpec) -> JobPacket | None:
+        """This job in the run that is retried."""
         if self.root.retry_of_id is None:
             return None
         if self._recorded is None:
-            done = JobPacket.objects.using(database.database()).filter(parent=self.root.retry_of_id, status="succeeded")
-            self._recorded = {str(row.workflow_job): row for row in done}
+            rows = JobPacket.objects.using(database.database()).filter(parent=self.root.retry_of_id)
+            self._recorded = {str(row.workflow_job): row for row in rows}
         return self._recorded.get(job.id)
 
     def _start_each(self, job: JobSpec, foreach: ForeachSpec, context: Mapping[str, Any]) -> None:
@@ -183,7 +198,7 @@ class _Run:
             for index, value in enumerate(values)
         ]
         for held_back in items[foreach.limit :] if foreach.limit else ():
-            held_back.update(status="suspended", waiting_on={"reason": "limit"})
+            held_back.update(status="suspended", waiting_on={"reason": "limit"}, start_by_at=None)
         suspended = events.JobSuspended(reason="children", children=len(items))
         self._add(job, row, Draft(row["id"], suspended))
         self.turn.items.append((group, items))
@@ -248,7 +263,13 @@ def next_item(group: JobPacket) -> Values | None:
     item = waiting.first()
     if item is None:
         return None
-    values = {**lifecycle.again(0.0), "status": "queued", "waiting_on": None}
+    limit = JobConfig().updated(item.config).queue_timeout
+    values = {
+        **lifecycle.again(0.0),
+        "status": "queued",
+        "waiting_on": None,
+        "start_by_at": None if limit is None else database.now(limit),
+    }
     sql.change(item.id, values, statuses=["suspended"])
     return {
         "id": item.id,

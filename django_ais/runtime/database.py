@@ -179,11 +179,6 @@ def query(text: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         return list(cursor.fetchall())
 
 
-def jobs(text: str, params: Sequence[Any] = ()) -> list[JobPacket]:
-    """Run a statement that returns whole job rows."""
-    return list(JobPacket.objects.using(database()).raw(text, params))
-
-
 def table(model: type[models.Model]) -> str:
     """A model's quoted table."""
     return connection().ops.quote_name(model._meta.db_table)

@@ -238,6 +238,8 @@ def _advance_run(root: JobPacket, moved: Moved) -> JobStatus | None:
         moved.drafts.extend(turn.drafts)
         for group, items in turn.items:
             add_children(group, items, moved)
+        for before, again in turn.copies:
+            sql.copy_steps(before, again)
     if turn.ending is None:
         return None
     return _end_parent(root, turn.ending, moved)

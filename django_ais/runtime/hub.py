@@ -46,6 +46,7 @@ class Feed:
         self._bytes = 0
         self._held: dict[int, Envelope] = {}
         self._reading = asyncio.Lock()
+        self._is_stale = False  # told of news while the rows were being read: they may be newer than what was read
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -77,6 +78,7 @@ class Feed:
     def suspect(self) -> None:
         """Read the rows soon: something may be missing."""
         self._cancel_timer()
+        self._is_stale = True
         if not self._reading.locked():
             task = asyncio.ensure_future(self.refill())
             self._tasks.add(task)
@@ -86,9 +88,10 @@ class Feed:
         """Read what the rows have after the head, all of it."""
         async with self._reading:
             while True:
+                self._is_stale = False
                 rows = await reading.read(lambda: reading.page(self.run, self.tenant, self.head))
                 self._append([row for row in rows if row.seq > self.head])
-                if len(rows) < reading.PAGE:
+                if len(rows) < reading.PAGE and not self._is_stale:
                     return
 
     def _append(self, envelopes: list[Envelope]) -> None:
@@ -144,7 +147,7 @@ class Hub:
         feed = self.feeds.get(run)
         if feed is None:
             feed = self.feeds[run] = Feed(run, tenant, after)
-            reading.topics[feed.topic] = run
+            reading.follow(feed.topic, run)
             feed.opened = asyncio.ensure_future(self._open(feed))
         feed.followers += 1
         try:
@@ -164,7 +167,7 @@ class Hub:
         if feed.followers == 0 and self.feeds.get(feed.run) is feed:
             feed.close()
             del self.feeds[feed.run]
-            reading.topics.pop(feed.topic, None)
+            reading.leave(feed.topic)
             if not self.feeds:
                 await self._rest()
             elif self._subscription is not None:

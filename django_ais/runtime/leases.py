@@ -87,6 +87,7 @@ class Keeper:
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._stopping = False
+        self._is_idle = False
 
     def watch(self, lease: Lease, *, overdue: Callable[[], None]) -> None:
         """Keep a lease; ``overdue`` is called when its attempt ignores the time limit for too long."""
@@ -96,7 +97,10 @@ class Keeper:
                 self._stopping = False
                 self._thread = threading.Thread(target=self._run, name="ais-keeper", daemon=True)
                 self._thread.start()
-            self._changed.notify()
+            if (
+                self._is_idle
+            ):  # while it keeps leases it wakes by itself; waking it for every short job costs as much as one
+                self._changed.notify()
 
     def stop(self) -> None:
         """Keep nothing any more: end the thread and close its connection. The next `watch` begins anew."""
@@ -134,7 +138,9 @@ class Keeper:
         A new lease needs no beat of its own: a short job would be one more writing transaction.
         """
         with self._changed:
+            self._is_idle = True
             self._changed.wait_for(lambda: self._leases or self._stopping)
+            self._is_idle = False
             beat_at = time.monotonic() + min(conf.current().lease_seconds / 3, MOST_SECONDS_BETWEEN_BEATS)
             while not self._stopping and (pause := min(beat_at, self._nearest_limit()) - time.monotonic()) > 0:
                 self._changed.wait(pause)

@@ -15,13 +15,13 @@ from django_ais.runtime.database import (
     insert,
     is_postgres,
     job_ids,
-    jobs,
     moment,
     now,
     placeholders,
     query,
     table,
 )
+from django_ais.runtime.rows import jobs
 
 ROUND = 200  # rows of one kind that one round acts on
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -21,7 +22,24 @@ READERS = 4  # threads that read for all followers of a process
 T = TypeVar("T")
 
 topics: dict[str, UUID] = {}  # the runs that are followed in this process, by their bus address
+_feeds: Counter[str] = Counter()  # how many event loops follow each
+_counting = threading.Lock()
 _readers: list[ThreadPoolExecutor] = []
+
+
+def follow(topic: str, run: UUID) -> None:
+    """An event loop follows this run; pair it with `leave`."""
+    with _counting:
+        _feeds[topic] += 1
+        topics[topic] = run
+
+
+def leave(topic: str) -> None:
+    """One event loop follows it no more; another one may."""
+    with _counting:
+        _feeds[topic] -= 1
+        if not _feeds[topic]:
+            del _feeds[topic], topics[topic]
 
 
 async def read(work: Callable[[], T]) -> T:

@@ -20,13 +20,13 @@ from django_ais.runtime.database import (
     insertion,
     is_postgres,
     job_ids,
-    jobs,
     moment,
     now,
     placeholders,
     query,
     table,
 )
+from django_ais.runtime.rows import jobs
 
 EventRows = Sequence[Mapping[str, Any]]
 
@@ -158,11 +158,12 @@ def change(job_id: UUID, values: Mapping[str, Any], *, statuses: Sequence[str], 
 
 
 def lock_jobs(ids: Sequence[UUID]) -> list[JobPacket]:
-    """Lock jobs for change, deepest first, then by id; return them as they are once the locks are held."""
+    """Lock jobs for change, deepest first, then by id; return them as they are once the locks are held.
+
+    (A locking SELECT that had to wait gives the row as it became, so it is not read again.)
+    """
     found = JobPacket.objects.using(database()).filter(id__in=ids).order_by("-depth", "id")
-    if is_postgres():
-        list(found.select_for_update(no_key=True).values_list("id", flat=True))
-    return list(found)
+    return list(found.select_for_update(no_key=True) if is_postgres() else found)
 
 
 def insert_jobs(rows: Sequence[Mapping[str, Any]], *, ending: str = "") -> int:

@@ -1,6 +1,6 @@
 """Workers of the behaviour tests: made on the spot by `worker_of`, or the few words that workflow files are written in.
 
-Jobs run in threads of the test's process, so what a hook says with `note` is in `NOTES` for the test to read.
+Jobs run in threads of the test's process, so what a hook says with `note` is in `notes` for the test to read.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from django_ais.workers import BaseWorker
 from django_ais.workflows import loader
 from tests.app.models import Effect
 
-NOTES: list[Any] = []
+notes: list[Any] = []
 AT_ONCE = Backoff(kind="constant", first=0.0)
 ONCE_MORE = RetryPolicy(max_retries=1, backoff=AT_ONCE)
 _numbers = itertools.count(1)
 
 
-def settings_of(queue: str = "immediate", bus: str = "memory", **more: Any) -> dict[str, Any]:
+def settings_of(queue: str = "immediate", bus: Any = "memory", **more: Any) -> dict[str, Any]:
     """A value of ``DJANGO_AIS``: jobs run inside of the dispatch unless another queue is named."""
     queues = {"default": {"BACKEND": queue, "OPTIONS": more.pop("OPTIONS", {})}}
     return {"QUEUES": queues, "BUSES": {"default": bus}, "GATEWAYS": {"default": "scripted"}, **more}
@@ -37,7 +37,7 @@ def settings_of(queue: str = "immediate", bus: str = "memory", **more: Any) -> d
 
 def note(what: Any) -> None:
     """Tell the test something."""
-    NOTES.append(what)
+    notes.append(what)
 
 
 def worker_of(run: Callable[..., Any] | None = None, /, **members: Any) -> str:

@@ -6,7 +6,11 @@ from typing import Any
 
 from django_ais import registry
 from django_ais.workers import BaseWorker
-from tests.app import behaviour_workers, crash_workers  # noqa: F401 (they register their own)
+from tests.app import (  # noqa: F401 (they register their own)
+    behaviour_workers,
+    bench_workers,
+    crash_workers,
+)
 from tests.app.models import Effect
 
 

@@ -52,7 +52,8 @@ class Block:
 
 def pages() -> list[Path]:
     """Every page that is built."""
-    return [path for path in sorted(DOCS.rglob("*.md")) if not any(path.is_relative_to(folder) for folder in LEFT_OUT)]
+    found = [path for path in sorted(DOCS.rglob("*.md")) if not any(path.is_relative_to(out) for out in LEFT_OUT)]
+    return [path for path in found if not any(part.startswith(".") for part in path.relative_to(DOCS).parts)]
 
 
 def blocks(page: Path, *languages: str) -> list[Block]:

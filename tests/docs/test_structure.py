@@ -12,6 +12,7 @@ from tests.docs.pages import DOCS, ROOT, blocks, pages, prose
 
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#{1,4} (.+)$", re.MULTILINE)
+EVIDENCE = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 OTHER_PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "ROADMAP.md")]
 EVERY_PAGE = [*pages(), *OTHER_PAGES]
 
@@ -65,3 +66,16 @@ def test_a_page_has_one_title_and_every_block_a_language(page: Path) -> None:
 
 
 UNNAMED = {"workflow-errors.md", "README.md"}  # shells and output, older than this rule
+
+
+def test_every_test_that_a_page_names_is_there() -> None:
+    """Given the tests that pages name as evidence, when looked for, then each is in its file."""
+    named = {found for page in pages() for found in EVIDENCE.findall(page.read_text(encoding="utf-8"))}
+    missing = [
+        f"{file}::{test}"
+        for file, test in sorted(named)
+        if f"def {test}(" not in (ROOT / file).read_text(encoding="utf-8")
+    ]
+
+    assert len(named) > 20
+    assert missing == []

@@ -98,15 +98,19 @@ class Rival(Generic[T]):
 
     def await_blocked(self) -> bool:
         """Wait until the thread waits for somebody else's lock: True; or until it has ended without: False."""
-        is_blocked = self._waits_on_postgres if database.is_postgres() else self._waits_on_sqlite
         end = time.monotonic() + PATIENCE
         while time.monotonic() < end:
             if self.is_done:
                 return False
-            if is_blocked():
+            if self.waits:
                 return True
             time.sleep(0.01)  # neither database tells anybody that a connection has begun to wait
         raise TimeoutError("a rival neither ended nor waited for a lock")
+
+    @property
+    def waits(self) -> bool:
+        """Whether the thread was found waiting for somebody else's lock just now."""
+        return self._waits_on_postgres() if database.is_postgres() else self._waits_on_sqlite()
 
     def _waits_on_postgres(self) -> bool:
         return bool(self._pid and database.query("SELECT cardinality(pg_blocking_pids(%s)) > 0", [self._pid])[0][0])

@@ -65,7 +65,7 @@ def effects(ledger: Ledger) -> Iterator[str]:
     """A job that succeeded has its effect once, one that did not has none; in the table and in the ledger."""
     rows = Counter(Effect.objects.values_list("job_id", "name"))
     told = Counter(line["job"] for line in ledger.lines("effect"))
-    done = {str(job.id) for job in JobPacket.objects.filter(status="succeeded", type__startswith="crash")}
+    done = {str(job.id) for job in JobPacket.objects.filter(status="succeeded", worker__startswith="crash")}
     for (job, name), count in rows.items():
         if count > 1:
             yield f"effect twice: {count} rows '{name}' of job {job}"

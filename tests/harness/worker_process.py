@@ -1,7 +1,8 @@
 """A worker process of the tests: Django from the environment, one queue, the sweep. Started by `harness.workers`.
 
 ``python -m tests.harness.worker_process PIPE CONCURRENCY``: writes ``loaded`` to the pipe (a file descriptor), waits
-for a line on its standard input, begins to consume and writes ``ready``. SIGTERM ends it in order.
+for a line on its standard input, begins to consume and writes ``ready``. SIGTERM ends it in order; so that it never
+outlives its test, the end of its input ends it at once.
 """
 
 from __future__ import annotations
@@ -25,8 +26,16 @@ def main(pipe: int, concurrency: int) -> int:
     if os.environ.get(fences.DEAF):
         fences.deafen()
     os.write(pipe, b"loaded\n")
-    sys.stdin.readline()
+    if not sys.stdin.readline():
+        return 0
+    threading.Thread(target=leave_with_the_test, daemon=True).start()
     return consume(pipe, concurrency)
+
+
+def leave_with_the_test() -> None:
+    while os.read(0, 1):
+        pass
+    os._exit(1)
 
 
 def consume(pipe: int, concurrency: int) -> int:

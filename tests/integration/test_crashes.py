@@ -159,6 +159,20 @@ def loaded(text: str) -> WorkflowSpec:
     return found.spec
 
 
+PAGES = """
+name: pages
+version: "1"
+jobs:
+  - id: read
+    type: crash.child
+    foreach: {in: "${{ inputs.pages }}", as: page, limit: 2}
+    with: {page: "${{ page }}", deltas: 2}
+  - id: bind
+    type: crash.child
+    with: {pages: "${{ size(jobs.read.outputs) }}", deltas: 2}
+"""
+
+
 MANY = pytest.param(100, 12, marks=[pytest.mark.full, pytest.mark.timeout(600)])
 
 
@@ -169,7 +183,9 @@ def test_worker_processes_killed_at_random_lose_and_repeat_nothing(crew, count, 
     chance, moments = random.Random(count), range(10, count * 4)
     faults = [Fault(moment, lambda working: chance.choice(working).kill()) for moment in chance.sample(moments, kills)]
     payloads = [{"children": place % 3, "deltas": chance.randint(1, 6), "pause": 0.1} for place in range(count)]
-    accepted = {job.id: "succeeded" for job in jobs.dispatch_many("crash", payloads)}
+    catalog.store(loaded(PAGES), source=PAGES)
+    runs = [jobs.start("pages", {"pages": [1, 2, 3, 4]}) for _ in range(count // 8)]
+    accepted = {job.id: "succeeded" for job in [*jobs.dispatch_many("crash", payloads), *runs]}
 
     crew.keep_alive(2, until_true=all_have_ended, faults=faults)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import re
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -29,12 +30,17 @@ class Shown(NamedTuple):
     errors: str
 
 
-def demo(*arguments: str | Path, pace: float = 0.001, **environment: str) -> Shown:
-    """Run it in a pipe, faster than people would want it."""
+def environment_of(pace: float) -> dict[str, str]:
+    """This process's environment, less what its tests are told by."""
     given = {key: value for key, value in os.environ.items() if not key.startswith(("AIS_", "DJANGO_"))}
+    return {**given, "INTAKE_WORD_SECONDS": str(pace), "PYTHONIOENCODING": "utf-8"}
+
+
+def demo(*arguments: str | Path, pace: float = 0.001) -> Shown:
+    """Run it in a pipe, faster than people would want it."""
     done = subprocess.run(
         [sys.executable, str(FOLDER / "demo.py"), *map(str, arguments)],
-        env={**given, "INTAKE_WORD_SECONDS": str(pace), "PYTHONIOENCODING": "utf-8", **environment},
+        env=environment_of(pace),
         capture_output=True,
         text=True,
         encoding="utf-8",
@@ -63,7 +69,7 @@ SUMMARIES = """
 def shipped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Shown, Path]:
     """The demo without arguments, and its folder."""
     folder = tmp_path_factory.mktemp("demo") / "kept"
-    return demo("--keep", folder), folder
+    return demo("--keep", folder, pace=0.01), folder
 
 
 def test_the_demo_succeeds_in_a_pipe(shipped: tuple[Shown, Path]) -> None:
@@ -76,10 +82,11 @@ def test_the_demo_succeeds_in_a_pipe(shipped: tuple[Shown, Path]) -> None:
 
 
 def test_the_demo_shows_a_retry_and_streaming_text(shipped: tuple[Shown, Path]) -> None:
-    """One call met a rate limit and came again; text arrived in pieces."""
+    """One call met a rate limit and came again; the text of a page arrived in several pieces."""
     shown, _ = shipped
+    texts = len(re.findall(r"message\.completed", shown.out))
     assert len(re.findall(r"job\.retried .*retry 1 of 2 in 1\.5 s: rate limited", shown.out)) == 1
-    assert shown.out.count("message.delta") > 20
+    assert shown.out.count("message.delta") > 2 * texts > 0
 
 
 def test_summaries_are_sentences_of_the_documents(shipped: tuple[Shown, Path]) -> None:
@@ -154,6 +161,28 @@ def test_a_killed_worker_process_repeats_no_effect_and_loses_no_event(tmp_path: 
     assert pages == [(1,)] * int(told[2])
     numbers = query(tmp_path / "kept", "SELECT seq FROM django_ais_agentevent ORDER BY seq")
     assert [number for (number,) in numbers] == list(range(1, int(told[3]) + 1))
+
+
+@pytest.mark.parametrize("flags", [[], ["--crash"]], ids=["threads", "processes"])
+def test_an_interrupt_leaves_nothing_behind(tmp_path: Path, flags: list[str]) -> None:
+    """Ctrl-C in the middle of a text: exit code 130, a word instead of a traceback, no folder and no process left."""
+    process = subprocess.Popen(
+        [sys.executable, str(FOLDER / "demo.py"), *flags],
+        env={**environment_of(0.05), "TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        start_new_session=True,
+    )
+    assert process.stdout
+    next(line for line in process.stdout if "message.delta" in line)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate()
+    assert (process.returncode, errors) == (130, "Interrupted.\n")
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
 
 
 @pytest.mark.parametrize(

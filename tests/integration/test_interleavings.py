@@ -19,6 +19,7 @@ from django_ais.workers import BaseWorker
 from tests.app.models import Effect
 from tests.harness.attempts import active, by_hand, claim, expire, fresh, told  # noqa: F401
 from tests.harness.interleave import Stage, impatient, needs_one_writer, needs_row_locks
+from tests.harness.waiting import until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("by_hand")]
 
@@ -44,6 +45,10 @@ class OneChild(BaseWorker):
 def act(job_id, attempt):
     Effect.objects.create(job_id=job_id, name=f"attempt {attempt}")
     return attempt
+
+
+def executions():
+    return list(Effect.objects.order_by("id").values_list("name", flat=True))
 
 
 def held_numbers(stage, run):
@@ -76,14 +81,14 @@ def test_who_claims_while_a_step_is_written_sees_the_step():
         writing = stage.start(lambda: run_by_hand(old))
         assert writing.await_blocked()
         new = stage.start(lambda: runner.handle(str(job.id)))
-        new.await_blocked()
+        until(lambda: new.waits or len(executions()) > 1, what="a claim that waits")
         numbers.open()
         with pytest.raises(LeaseLost):
             writing.result()
         new.result()
 
+    assert executions() == ["attempt 1"]
     assert fresh(job).status == "succeeded"
-    assert list(Effect.objects.values_list("name", flat=True)) == ["attempt 1"]
     assert JobStep.objects.get(job=job).output == 1
 
 

@@ -8,9 +8,9 @@ from django.contrib.auth import get_user_model
 from django_ais import jobs
 from django_ais.exceptions import MachineOwnedFieldError
 from django_ais.models import JobPacket
-from tests.app.behaviour_workers import settings_of, worker_of
+from tests.app.behaviour_workers import overwrite, settings_of, worker_of
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 COLUMNS = sorted({field.name for field in JobPacket._meta.concrete_fields} - {"user"})
 
 
@@ -21,7 +21,9 @@ def immediate(settings):
 
 @pytest.fixture
 def job() -> JobPacket:
-    return jobs.get(jobs.dispatch("give", 1))
+    job = jobs.dispatch("give", 1)
+    overwrite(job, status="running")
+    return jobs.get(job)
 
 
 @pytest.fixture
@@ -32,6 +34,7 @@ def user():
 # -- questions
 
 
+@pytest.mark.django_db(transaction=True)
 def test_a_queryset_answers_what_people_ask(settings):
     settings.DJANGO_AIS = settings_of("immediate") | {"QUEUES": {"default": "immediate", "later": "database"}}
     done = jobs.dispatch("give", 1, tenant="acme")
@@ -61,18 +64,18 @@ def test_no_tenant_is_a_tenant_of_its_own(job):
 # -- columns of the runtime
 
 
-@pytest.mark.parametrize("column", COLUMNS)
-def test_update_refuses_every_column_but_the_users(job, column):
-    with pytest.raises(MachineOwnedFieldError, match=f"JobPacket.{column} is written by the runtime alone; use "):
-        JobPacket.objects.update(**{column: getattr(job, column)})
+def test_update_refuses_every_column_but_the_users(job):
+    for column in COLUMNS:
+        with pytest.raises(MachineOwnedFieldError, match=f"JobPacket.{column} is written by the runtime alone; use "):
+            JobPacket.objects.update(**{column: getattr(job, column)})
 
 
 def test_save_of_an_instance_that_was_read_is_refused_and_names_the_verbs(job):
-    job.status = "queued"
+    job.status = "cancelled"
 
     with pytest.raises(MachineOwnedFieldError, match=r"jobs\.cancel, jobs\.retry or jobs\.resume"):
         job.save()
-    assert jobs.get(job).status == "succeeded"
+    assert jobs.get(job).status == "running"
 
 
 @pytest.mark.parametrize("fields", [["status"], ["user", "result"], ("lease_owner",), {"payload"}])
@@ -129,4 +132,4 @@ def test_a_user_who_goes_leaves_the_job(job, user):
 
 
 def test_a_job_is_shown_by_type_id_and_status(job):
-    assert str(job) == f"give {job.id} (succeeded)"
+    assert str(job) == f"give {job.id} (running)"

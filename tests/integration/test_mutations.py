@@ -31,21 +31,21 @@ def test_every_rule_can_still_be_taken_away(mutation):
 @pytest.mark.timeout(400)
 def test_with_all_rules_the_tests_of_the_mutations_pass(tree):
     """The control: an untouched copy is green, and it is the copy that is tested."""
-    package = tree / "django_ais/__init__.py"
-    package.write_text(package.read_text() + "\nprint('THE COPY')\n")
+    package, imported = tree / "django_ais/__init__.py", tree / "imported"
+    package.write_text(f"{package.read_text()}\nopen({str(imported)!r}, 'w').close()\n")
     files = sorted({mutation.tests[0].split("::")[0] for mutation in MINE})
 
     done = run_tests(tree, *files)
 
     assert done.returncode == 0, done.stdout[-3_000:]
-    assert "THE COPY" in done.stdout + done.stderr
+    assert imported.exists()
 
 
 @pytest.mark.full
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("mutation", MINE, ids=lambda mutation: mutation.rule)
 def test_without_the_rule_its_tests_fail(mutation, tree):
-    """The rule is taken away in a copy; at least one of its tests goes red, and nothing else is wrong."""
+    """The rule is taken away in a copy; at least one of its tests goes red."""
     for path, text in sources(mutation).items():
         (tree / path).write_text(text)
 
@@ -53,4 +53,4 @@ def test_without_the_rule_its_tests_fail(mutation, tree):
 
     print(f"\n{mutation.rule}: {done.stdout.strip().splitlines()[-1]}")
     assert done.returncode == FAILED, done.stdout[-3_000:] + done.stderr[-2_000:]
-    assert " error" not in done.stdout.splitlines()[-1]
+    assert " failed" in done.stdout.splitlines()[-1]

@@ -1,5 +1,8 @@
 """Steps: what is recorded as done is never executed again, and what a crash has hidden is not guessed."""
 
+# A row's JSON and times may be None; a test that meets one there is red.
+# mypy: disable-error-code="index, union-attr"
+
 from __future__ import annotations
 
 import functools
@@ -10,7 +13,6 @@ import pytest
 from django_ais import jobs
 from django_ais.models import JobPacket, JobStep
 from tests.app.behaviour_workers import (
-    NOTES,
     ONCE_MORE,
     OutOfPaper,
     bury,
@@ -18,6 +20,7 @@ from tests.app.behaviour_workers import (
     die,
     events,
     note,
+    notes,
     settings_of,
     steps,
     worker_of,
@@ -31,7 +34,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def immediate(settings):
     """Each job runs inside of its dispatch, and so does each attempt."""
     settings.DJANGO_AIS = settings_of("immediate")
-    NOTES.clear()
+    notes.clear()
 
 
 def finished(run, payload=None, **members) -> JobPacket:
@@ -64,7 +67,7 @@ def test_a_step_that_is_done_is_not_executed_by_the_next_attempt():
 
     assert (job.status, job.attempt) == ("succeeded", 2)
     assert job.result == [f"one of {job.id}", "two"]
-    assert NOTES == job.result
+    assert notes == job.result
 
 
 def test_a_step_that_failed_is_executed_again():
@@ -81,20 +84,20 @@ def test_a_step_that_failed_is_executed_again():
     job = finished(run, retry_policy=ONCE_MORE)
 
     assert (job.status, job.result) == ("succeeded", 2)
-    assert NOTES == ["one", "two in 1", "two in 2"]
+    assert notes == ["one", "two in 1", "two in 2"]
 
 
 def test_a_step_that_came_to_nothing_is_done_too():
     job = twice(lambda job: job.step("one", noted, None))
 
-    assert (job.result, NOTES) == (None, [None])
+    assert (job.result, notes) == (None, [None])
 
 
 def test_a_step_returns_what_was_recorded_on_every_attempt_alike():
     """A tuple is a list in the record, so it is a list at once."""
     job = twice(lambda job: note(job.step("pair", lambda: (1, {"a": (2,)}))))
 
-    assert NOTES == [[1, {"a": [2]}]] * 2
+    assert notes == [[1, {"a": [2]}]] * 2
     assert job.status == "succeeded"
 
 
@@ -105,7 +108,7 @@ def test_a_step_may_be_async():
 
     job = twice(lambda job: job.step("count", count, str(job.id)))
 
-    assert (job.result, NOTES) == (0, ["counted"])
+    assert (job.result, notes) == (0, ["counted"])
 
 
 def test_a_step_may_be_a_partial_or_a_lambda_around_async_code():
@@ -125,7 +128,7 @@ def test_a_step_is_recorded_at_once_and_not_with_the_job():
 
     finished(run)
 
-    assert NOTES == [1, "done"]
+    assert notes == [1, "done"]
 
 
 def test_what_a_step_returns_must_be_json_and_the_error_names_the_step():
@@ -144,7 +147,7 @@ def test_what_was_said_before_a_step_is_recorded_with_it():
 
     finished(run)
 
-    assert NOTES[-1][-1] == "log.written"
+    assert notes[-1][-1] == "log.written"
 
 
 # -- keys and fingerprints
@@ -154,7 +157,7 @@ def test_steps_of_one_name_are_told_apart_by_their_position():
     job = twice(lambda job: [job.step("page", noted, number) for number in (1, 2, 3)])
 
     assert list(steps(job)) == ["page", "page#2", "page#3"]
-    assert (job.result, NOTES) == ([1, 2, 3], [1, 2, 3])
+    assert (job.result, notes) == ([1, 2, 3], [1, 2, 3])
 
 
 def test_a_step_with_another_input_than_recorded_fails_loudly():
@@ -162,7 +165,7 @@ def test_a_step_with_another_input_than_recorded_fails_loudly():
 
     assert (job.status, job.error["code"], job.attempt) == ("failed", "step_mismatch", 2)
     assert "step 'one'" in job.error["message"]
-    assert NOTES == [1]
+    assert notes == [1]
 
 
 def fail_first(job, result):
@@ -178,7 +181,7 @@ def test_keyword_arguments_belong_to_the_input_in_any_order():
 
     job = finished(run, retry_policy=ONCE_MORE)
 
-    assert (job.status, NOTES) == ("succeeded", [[1, 2]])
+    assert (job.status, notes) == ("succeeded", [[1, 2]])
 
 
 # -- what a crash has hidden
@@ -206,14 +209,14 @@ def once_dead(repeat):
 def test_a_safe_step_is_called_again_by_itself():
     job = once_dead("safe")
 
-    assert (job.status, job.result, NOTES) == ("succeeded", "paid", [None, None])
+    assert (job.status, job.result, notes) == ("succeeded", "paid", [None, None])
 
 
 def test_a_keyed_step_is_called_again_with_the_same_key():
     job = once_dead("keyed")
 
     assert (job.status, job.result) == ("succeeded", "paid")
-    assert NOTES == [f"{job.id}:pay"] * 2
+    assert notes == [f"{job.id}:pay"] * 2
 
 
 def test_the_intent_of_a_step_that_may_not_be_repeated_is_recorded_before_the_call():
@@ -229,7 +232,7 @@ def test_the_intent_of_a_step_that_may_not_be_repeated_is_recorded_before_the_ca
 def test_a_step_that_may_not_be_repeated_parks_the_job_for_a_person():
     job = once_dead("never")
 
-    assert (job.status, NOTES) == ("suspended", [None])
+    assert (job.status, notes) == ("suspended", [None])
     assert job.error["code"] == "step_in_doubt"
     assert "step 'pay'" in job.waiting_on["message"]
     assert "jobs.resume" in job.waiting_on["message"]
@@ -240,7 +243,7 @@ def test_a_person_who_resumes_the_job_lets_the_step_be_repeated():
 
     resumed = jobs.resume(job)
 
-    assert (resumed.status, resumed.result, NOTES) == ("succeeded", "paid", [None, None])
+    assert (resumed.status, resumed.result, notes) == ("succeeded", "paid", [None, None])
     assert steps(job) == {"pay": "done"}
 
 
@@ -263,13 +266,13 @@ def test_an_error_that_a_step_raises_leaves_no_doubt():
 
     def pay(attempt):
         note(attempt)
-        if len(NOTES) == 1:
+        if len(notes) == 1:
             raise OutOfPaper
         return "paid"
 
     job = finished(lambda job: job.step("pay", pay, 17, repeat="never"), retry_policy=ONCE_MORE)
 
-    assert (job.status, job.result, NOTES) == ("succeeded", "paid", [17, 17])
+    assert (job.status, job.result, notes) == ("succeeded", "paid", [17, 17])
 
 
 def test_a_job_can_be_cancelled_while_it_is_in_doubt():
@@ -291,7 +294,7 @@ def test_a_second_attempt_gets_the_same_child():
 
     job = finished(run, retry_policy=ONCE_MORE)
 
-    first, second = [mark for mark in NOTES if isinstance(mark, str)]
+    first, second = [mark for mark in notes if isinstance(mark, str)]
     assert first == second
     assert [str(child.id) for child in children(job)] == [first]
     assert (job.status, job.result) == ("succeeded", first)
@@ -305,7 +308,7 @@ def test_two_children_of_one_type_are_two():
 
 
 def test_a_childs_key_may_be_given():
-    job = finished(lambda job: [job.dispatch("give", 1, key="a"), job.dispatch("give", 2, key="b")] and None)
+    job = finished(lambda job: [str(job.dispatch("give", 1, key=key)) for key in ("a", "b")])
 
     assert set(steps(job)) == {"child:a", "child:b"}
 
@@ -322,32 +325,5 @@ def test_the_job_waits_for_children_it_has_dispatched():
 
     job = finished(lambda job: job.dispatch("double", 4) and None, on_done=on_done)
 
-    assert (job.status, NOTES) == ("succeeded", [[8]])
+    assert (job.status, notes) == ("succeeded", [[8]])
     assert events(job, "job.suspended", "job.resumed")[:1] == ["job.suspended"]
-
-
-# -- replay by hand
-
-
-def test_a_retry_by_hand_does_not_execute_done_steps_again():
-    def run(job):
-        first = job.step("one", noted, "one")
-        if not Effect.objects.exists():
-            raise OutOfPaper
-        return first
-
-    job = finished(run)
-    Effect.objects.create(job_id="0", name="mended")
-
-    again = jobs.get(jobs.retry(job))
-
-    assert (job.status, again.status, again.result, again.retry_of_id) == ("failed", "succeeded", "one", job.id)
-    assert NOTES == ["one"]
-
-
-def test_a_fresh_retry_begins_with_nothing():
-    job = finished(lambda job: job.step("one", noted, "one"))
-
-    again = jobs.get(jobs.retry(job, fresh=True))
-
-    assert (again.result, NOTES) == ("one", ["one", "one"])

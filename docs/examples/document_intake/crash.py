@@ -4,6 +4,8 @@ What is told at the end is counted: from the application's rows, from the run's 
 which the gateway and the committed effects leave a line each.
 """
 
+from __future__ import annotations
+
 import signal
 import subprocess
 import sys
@@ -16,6 +18,7 @@ from pathlib import Path
 
 from django.db import connection
 
+from django_ais import jobs
 from django_ais.models import AgentEvent, JobCounters, JobPacket, JobStep
 from document_intake import ledger
 from document_intake.models import Field, Page, Summary
@@ -38,6 +41,11 @@ class WorkerProcesses:
     def killed(self) -> int:
         """How many were ended by SIGKILL."""
         return sum(process.poll() == -signal.SIGKILL for process in self._processes.values())
+
+    @property
+    def are_alive(self) -> bool:
+        """Whether at least one is."""
+        return any(process.poll() is None for process in self._processes.values())
 
     def start(self) -> None:
         """Start one more."""
@@ -74,34 +82,31 @@ class WorkerProcesses:
 
 
 @contextmanager
-def working(folder: Path) -> Iterator[WorkerProcesses]:
-    """Worker processes for as long as the block lasts."""
+def killing_one(folder: Path) -> Iterator[WorkerProcesses]:
+    """Worker processes for as long as the block lasts; one is killed in the middle of a streaming call."""
     processes = WorkerProcesses(folder)
+    over = threading.Event()
+    watcher = threading.Thread(target=_lie_in_wait, args=(processes, over), daemon=True)
     try:
         for _ in range(PROCESSES):
             processes.start()
+        watcher.start()
         yield processes
     finally:
+        over.set()
+        if watcher.ident is not None:
+            watcher.join()
         processes.stop()
 
 
-@contextmanager
-def killing_one(processes: WorkerProcesses) -> Iterator[None]:
-    """Meanwhile, kill one worker process in the middle of a streaming call."""
-    over = threading.Event()
-    thread = threading.Thread(target=_lie_in_wait, args=(processes, over), daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
-
-
 def _lie_in_wait(processes: WorkerProcesses, over: threading.Event) -> None:
+    """Strike once; and let nobody wait for a run that no process is left to run."""
+    has_struck = False
     try:
         while not over.wait(LOOK_SECONDS):
-            if any(_strike(processes, job) for job in _streaming()):
+            has_struck = has_struck or any(_strike(processes, job) for job in _streaming())
+            if not processes.are_alive and (run := JobPacket.objects.roots().open().first()) is not None:
+                jobs.cancel(run, reason="no worker process is left")
                 return
     finally:
         connection.close()
@@ -143,8 +148,9 @@ class Count:
     last_event: int
 
     @classmethod
-    def of(cls, run: JobPacket, killed: int) -> "Count":
-        """Count the rows, the events and the ledger of a run."""
+    def of(cls, killed: int) -> Count:
+        """Count the rows, the events and the ledger of the one run there is."""
+        run = JobPacket.objects.roots().get()
         entries = ledger.entries()
         rows: list[Hashable] = [
             *Summary.objects.values_list("page"),

@@ -7,23 +7,28 @@ Exit code: the run's (0 succeeded, 1 failed, 4 cancelled); 2 for files that cann
 promise was broken.
 """
 
+from __future__ import annotations
+
 import argparse
 import json
-import logging
 import os
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 HERE = Path(__file__).resolve().parent
 sys.path[0] = str(HERE.parent)  # the folder that holds the package, not the package
 
 from document_intake.handed_in import HandedIn, Refused, read_all  # noqa: E402
 
+if TYPE_CHECKING:
+    from document_intake.crash import Count
+
 SHIPPED = ("invoice-harbour-refit.txt", "incident-report-cold-store.md", "minutes-allotment-committee.txt")
-SHOW_SECONDS = 8.0  # aimed at for the streaming part
+SHOW_SECONDS = 7.0  # aimed at for the streaming part
 WORDS_A_SUMMARY = 45
 AT_ONCE = 4  # `limit` of the workflow
 SLOWEST, FASTEST = 0.08, 0.005  # seconds between two words
@@ -58,6 +63,9 @@ def main(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         return INTERRUPTED
+    except BrokenPipeError:  # nobody reads on: `demo | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
 
 
 def parser() -> argparse.ArgumentParser:
@@ -77,7 +85,6 @@ def work_folder(keep: Path | None) -> Iterator[Path]:
     if keep is None:
         with tempfile.TemporaryDirectory(prefix="document-intake-", ignore_cleanup_errors=True) as name:
             yield Path(name)
-            logging.raiseExceptions = False  # threads that are about to end may log into a folder that is gone
         return
     try:
         keep.mkdir(parents=True, exist_ok=True)
@@ -107,31 +114,26 @@ def set_up(folder: Path, documents: list[HandedIn], *, in_worker_processes: bool
 
 def show(folder: Path, documents: list[HandedIn], *, crash: bool) -> int:
     """Hand the documents in, run the workflow before everybody's eyes, and print what it found."""
-    from contextlib import ExitStack
-
-    from django_ais.models import JobPacket
     from document_intake import crash as crashes
     from document_intake import report
     from document_intake.models import Document
 
     rows = [Document.objects.create(name=document.name, text=document.text) for document in documents]
-    killed = 0
-    with ExitStack() as stack:
-        if crash:
-            processes = stack.enter_context(crashes.working(folder))
-            stack.enter_context(crashes.killing_one(processes))
+    with crashes.killing_one(folder) if crash else nullcontext() as processes:
         code = run_workflow([row.id for row in rows])
-        killed = processes.killed if crash else 0
-    run = JobPacket.objects.roots().get()
+        killed = processes.killed if processes else 0
     if code:
-        print("" if code == INTERRUPTED else crashes.tails(folder), file=sys.stderr)
+        if code != INTERRUPTED:
+            print(crashes.tails(folder), file=sys.stderr)
         return code
     report.documents()
-    report.totals(run)
+    report.totals()
     print(NEXT)
-    if not crash:
-        return 0
-    count = crashes.Count.of(run, killed)
+    return conclude(crashes.Count.of(killed)) if crash else 0
+
+
+def conclude(count: Count) -> int:
+    """Tell what the crash did; the exit code says whether every promise was kept."""
     if not count.killed:
         print("\n>>> No worker process was killed: the texts are too short to catch one in the middle of a call.")
     print(f"\n{count}")
@@ -139,14 +141,20 @@ def show(folder: Path, documents: list[HandedIn], *, crash: bool) -> int:
 
 
 def run_workflow(documents: list[int]) -> int:
-    """``manage.py run_workflow --follow``; its exit code."""
+    """``manage.py run_workflow --follow``; its exit code. Whoever leaves early leaves nothing running."""
     from django.core.management import CommandError, call_command
+
+    from django_ais import jobs
+    from django_ais.models import JobPacket
 
     try:
         call_command("run_workflow", "document_intake", f"--input=documents={json.dumps(documents)}", "--follow")
     except CommandError as error:
-        print(error, file=sys.stderr)
+        print("Interrupted." if error.returncode == INTERRUPTED else error, file=sys.stderr)
         return error.returncode
+    finally:
+        for run in JobPacket.objects.roots().open():
+            jobs.cancel(run)
     return 0
 
 

@@ -44,8 +44,9 @@ def _one_line(text: str) -> str:
     return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
 
 
-def totals(run: JobPacket) -> None:
+def totals() -> None:
     """One line about the run."""
+    run = JobPacket.objects.roots().get()
     children = JobPacket.objects.in_run(run)
     retried = sum(children.values_list("retries", flat=True))
     tokens = sum(children.values_list("input_tokens", flat=True)) + sum(

@@ -5,15 +5,18 @@ worker processes of their own.
 """
 
 import os
+import tempfile
 from pathlib import Path
 
 import django
 
-FOLDER = Path(os.environ.get("INTAKE_FOLDER", Path(__file__).parent / "work"))
+FOLDER = Path(os.environ.get("INTAKE_FOLDER") or Path(tempfile.gettempdir(), "document-intake"))
+FOLDER.mkdir(parents=True, exist_ok=True)
 IN_WORKER_PROCESSES = os.environ.get("INTAKE_WORKER_PROCESSES") == "1"
 
 SECRET_KEY = "a demo that nobody logs in to"  # noqa: S105
 USE_TZ = True
+TIME_ZONE = "UTC"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 INSTALLED_APPS = [
     "django.contrib.contenttypes",
@@ -61,7 +64,6 @@ LOGGING = {
             "filename": FOLDER / "demo.log",
             "formatter": "plain",
             "encoding": "utf-8",
-            "delay": True,
         }
     },
     "loggers": {"django_ais": {"handlers": ["file"], "level": "INFO", "propagate": False}},

@@ -74,12 +74,12 @@ def test_a_list_runs_one_job_after_the_other():
     """Given a chain, when its jobs end one by one, then the next one is ready and at last the run is finished."""
     spec = workflow(a=("all_succeeded",), b=("all_succeeded", "a"), c=("all_succeeded", "b"))
     statuses: dict[str, str] = {}
-    order = []
+    turns = []
     while not (planned := plan(spec, statuses)).finished:
-        order += [job.id for job in planned.ready]
+        turns.append([job.id for job in planned.ready])
         statuses.update({job.id: "succeeded" for job in planned.ready})
 
-    assert order == ["a", "b", "c"]
+    assert turns == [["a"], ["b"], ["c"]]
     assert not planned.failed
 
 

@@ -1,0 +1,51 @@
+"""``python3 run.py bench [NAME ...] [--quick]``: how fast, beside a bare loop and beside peers doing the same work.
+
+Each benchmark prints rows of figures; ratios are to the bare PostgreSQL loop of the same run, or to a peer where one is
+installed. Absolute figures belong to the machine: quote ratios, from a quiet one, and the median of several runs.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import tempfile
+from argparse import ArgumentParser
+from contextlib import ExitStack
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+sys.path.insert(0, str(ROOT))
+
+from tests.harness.servers import PostgresServer  # noqa: E402
+
+NAMES = ("noop", "latency", "steps", "workflows", "fanout", "events", "growth", "sse")
+
+
+def main(arguments: list[str]) -> int:
+    parser = ArgumentParser(prog="run.py bench", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"any of: {', '.join(NAMES)} (default: all)")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the work: to see that it runs")
+    parser.add_argument("--db", choices=["postgres", "sqlite"], default="postgres")
+    options = parser.parse_args(arguments)
+    if unknown := set(options.names) - set(NAMES):
+        parser.error(f"no benchmark named {', '.join(sorted(unknown))}; there are: {', '.join(NAMES)}")
+    os.chdir(ROOT)
+    with ExitStack() as stack:
+        os.environ["AIS_TEST_DIR"] = stack.enter_context(tempfile.TemporaryDirectory(prefix="ais-bench-"))
+        os.environ["AIS_TEST_DB"] = options.db
+        postmaster = None
+        if options.db == "postgres":
+            server = stack.enter_context(PostgresServer())
+            os.environ["AIS_TEST_PG_PORT"] = str(server.port)
+            postmaster = server.pid
+        from tests.benchmarks.measuring import Site
+
+        site = Site.prepare(postmaster=postmaster, scale=0.1 if options.quick else 1.0)
+        for name in options.names or NAMES:
+            importlib.import_module(f"tests.benchmarks.{name}").run(site)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
