@@ -59,9 +59,7 @@ def pages() -> list[Path]:
 def blocks(page: Path, *languages: str) -> list[Block]:
     """The blocks of a page, of these languages or of any."""
     text = page.read_text(encoding="utf-8")
-    found = [
-        Block(page, text.count("\n", 0, match.start()) + 1, match[2], match[3]) for match in FENCE.finditer(text)
-    ]
+    found = [Block(page, text.count("\n", 0, match.start()) + 1, match[2], match[3]) for match in FENCE.finditer(text)]
     return [block for block in found if not languages or block.language in languages]
 
 

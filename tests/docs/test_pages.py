@@ -17,9 +17,7 @@ TUTORIAL = DOCS / "tutorial" / "first-workflow.md"
 ERRORS = DOCS / "reference" / "workflow-errors.md"
 FORMAT = DOCS / "reference" / "workflow-format.md"
 WITH_BLOCKS = [
-    page
-    for page in pages()
-    if page not in (TUTORIAL, ERRORS, FORMAT) and blocks(page, "python", "yaml", "console")
+    page for page in pages() if page not in (TUTORIAL, ERRORS, FORMAT) and blocks(page, "python", "yaml", "console")
 ]
 
 

@@ -3,8 +3,8 @@
 Its page becomes one shell script: a block that is a file is written where it says, a ``bash`` block is run, and the
 ``output`` block after it is looked for in what the commands printed: its lines, in their order; numbers may differ.
 
-The suite leaves out the block that installs, because that takes a package index: the test's own Python stands in for it.
-With ``--full`` nothing is left out.
+The suite leaves out the block that installs, because that takes a package index: the test's own Python stands in for
+it. With ``--full`` nothing is left out.
 """
 
 from __future__ import annotations

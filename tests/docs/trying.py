@@ -1,7 +1,7 @@
 """Runs a page's blocks from top to bottom, as a reader would paste them, in one process and one namespace.
 
 * ``python``: executed. A block that is a file becomes a module that later blocks can import; ``settings.py`` changes
-  ``DJANGO_AIS``. What a block prints is compared with its lines that begin with ``#>``. Test functions and test cases
+  ``DJANGO_AIS``. What a block prints is compared with its lines that begin with ``# >``. Test functions and test cases
   that it defines are run.
 * ``yaml``: loaded with the workers that are registered by then, and stored, so that later blocks can start it.
 * ``console``: each ``python manage.py`` line must be one that the command's own parser accepts; nothing is run.
@@ -30,7 +30,7 @@ from django_ais.workflows.loader import load
 from tests.docs.pages import Block
 
 PAGE = "page_under_test"
-OUTPUT = "#> "
+OUTPUT = "# > "
 
 
 class Reader:
@@ -102,11 +102,10 @@ def check_command(name: str, arguments: list[str]) -> None:
 
 
 def run_tests(values: list[Any]) -> None:
-    """Run the test cases and the test functions among what a block defined; functions as pytest's `django_db` would."""
+    """Run the test cases and the test functions among what a block defined; functions as pytest's `django_db` does."""
     functions = [value for value in values if getattr(value, "__name__", "").startswith("test_")]
     methods = {function.__name__: staticmethod(function) for function in functions}
-    cases = [value for value in values if isinstance(value, type) and issubclass(value, TestCase) and is_own(value)]
-    for case in [*cases, type("Functions", (TestCase,), methods)]:
+    for case in [*(value for value in values if is_own_case(value)), type("Functions", (TestCase,), methods)]:
         suite = unittest.defaultTestLoader.loadTestsFromTestCase(case)
         outcome = unittest.TestResult()
         suite.run(outcome)
@@ -114,6 +113,6 @@ def run_tests(values: list[Any]) -> None:
         assert outcome.testsRun == suite.countTestCases()
 
 
-def is_own(kind: type) -> bool:
-    """Whether a page defined this class, rather than imported it."""
-    return kind.__module__ == PAGE
+def is_own_case(value: Any) -> bool:
+    """Whether this is a test case that a page defined, rather than imported."""
+    return isinstance(value, type) and issubclass(value, unittest.TestCase) and value.__module__ == PAGE
