@@ -79,3 +79,15 @@ def test_every_test_that_a_page_names_is_there() -> None:
 
     assert len(named) > 20
     assert missing == []
+
+
+def test_the_page_of_the_architecture_names_every_module() -> None:
+    """Given the package, when the architecture's page is read, then it names each module of it and of the runtime."""
+    page = (DOCS / "explanation" / "architecture.md").read_text(encoding="utf-8")
+    floors = page.partition("## Floors")[2].partition("## Where we left")[0]
+    named = set(re.findall(r"`(\w+)/?`", floors))
+    package = ROOT / "django_ais"
+    modules = {path.stem for folder in (package, package / "runtime") for path in folder.glob("*.py")}
+    modules |= {path.parent.name for path in package.glob("*/__init__.py")}
+
+    assert sorted(modules - named - {"__init__", "migrations", "backends"}) == []
