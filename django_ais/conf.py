@@ -89,6 +89,29 @@ class Settings(BaseModel):
     )
     max_event_bytes: int = Field(default=64 * 1024, gt=0, description="The size limit of one event's data, as JSON.")
 
+    tenant_resolver: str = Field(
+        default="django_ais.tenancy.one_tenant",
+        description="Dotted path of `(request) -> str | None`: whose jobs a request may touch. None hides all of them.",
+    )
+    authorizer: str = Field(
+        default="django_ais.tenancy.owner_or_permission",
+        description="Dotted path of `(user, action, job) -> bool`, for view, inspect, cancel, retry and resume.",
+    )
+    stream_limit: int = Field(default=5_000, ge=1, description="Open streams of one server process.")
+    stream_limit_per_user: int = Field(default=20, ge=1, description="Open streams of one user in a server process.")
+    stream_rotation_seconds: float = Field(
+        default=600.0, gt=0, description="A stream is closed after about this long (20 % more or less); clients resume."
+    )
+    stream_keepalive_seconds: float = Field(
+        default=15.0, gt=0, description="A silent stream sends a comment this often, checked every five seconds."
+    )
+    stream_send_timeout_seconds: float = Field(
+        default=30.0, gt=0, description="A client that takes nothing for this long is disconnected; it may resume."
+    )
+    stream_drain_seconds: float = Field(
+        default=5.0, ge=0, description="A stopping server process ends its streams spread over this long."
+    )
+
     @field_validator("queues", "buses", "gateways", mode="before")
     @classmethod
     def _expand_bare_names(cls, aliases: Any) -> Any:

@@ -150,9 +150,10 @@ class JobPacket(models.Model):
         verbose_name = _("job")
         verbose_name_plural = _("jobs")
         permissions = [
-            ("cancel_jobpacket", "Can cancel jobs"),
-            ("retry_jobpacket", "Can run jobs again"),
-            ("resume_jobpacket", "Can resume suspended jobs"),
+            ("inspect_jobpacket", _("Can see payloads, tool arguments and error texts of jobs")),
+            ("cancel_jobpacket", _("Can cancel jobs")),
+            ("retry_jobpacket", _("Can retry jobs")),
+            ("resume_jobpacket", _("Can resume jobs")),
         ]
         constraints = [
             models.UniqueConstraint(fields=["tenant", "type", "idempotency_key"], name="ais_job_idempotency"),

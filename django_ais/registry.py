@@ -7,6 +7,7 @@ is imported by itself. Drivers are found through the entry-point groups ``django
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -14,7 +15,9 @@ from contextlib import contextmanager
 from importlib.metadata import entry_points
 from typing import Any, Generic, TypeVar, overload
 
+from django.conf import settings
 from django.core.signals import setting_changed
+from django.utils.encoding import force_bytes
 from django.utils.module_loading import import_string
 
 from django_ais import conf
@@ -104,10 +107,10 @@ class Drivers(Generic[D]):
         driver = self._configure(conf.current(), alias)
         return self.load(driver.backend)(alias, driver.options, **self._paths())
 
-    def _paths(self) -> dict[str, str]:
+    def _paths(self) -> dict[str, Any]:
         if self._kind == "queue":
             return {"handler": HANDLER, "source": QUEUE_SOURCE}
-        return {"source": BUS_SOURCE} if self._kind == "bus" else {}
+        return {"source": BUS_SOURCE, "keys": bus_keys()} if self._kind == "bus" else {}
 
     def load(self, backend: str) -> Callable[..., D]:
         """The class of a driver. Raises `UnknownDriverError` that lists the installed ones."""
@@ -169,6 +172,12 @@ class Drivers(Generic[D]):
                 instance.close()
 
 
+def bus_keys() -> list[bytes]:
+    """What frames on a bus are signed with (the first) and verified with (any): made of the project's secret keys."""
+    secrets = [settings.SECRET_KEY, *getattr(settings, "SECRET_KEY_FALLBACKS", [])]
+    return [hashlib.sha256(b"django_ais.bus\0" + force_bytes(secret)).digest() for secret in secrets]
+
+
 def _raise(manager: Any, entrypoint: Any, error: BaseException) -> None:
     raise error
 
@@ -195,7 +204,7 @@ def gateway_of(kind: type[BaseGateway], alias: str) -> BaseGateway:
 
 
 def _reset(*, setting: str, **_: Any) -> None:
-    if setting == "DJANGO_AIS":
+    if setting in ("DJANGO_AIS", "SECRET_KEY", "SECRET_KEY_FALLBACKS"):
         for drivers in (queues, buses, gateways):
             drivers.reset()
 

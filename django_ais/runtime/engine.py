@@ -57,7 +57,7 @@ def settle(attempt: Attempt, work: Callable[[Moved], None]) -> Moved:
 
     def whole() -> Moved:
         if next(turns):
-            attempt.buffer.rewind(len(pending))
+            attempt.buffer.take(only=len(pending))  # the transaction runs again: its hooks will say theirs again
         moved = Moved()
         work(moved)
         journal.write(attempt.row.root_id, attempt.row.tenant, [*attempt.buffer.take(), *moved.drafts])

@@ -1,135 +1,29 @@
-"""What the followers of one event loop share: one bus subscription, and a ring of the newest events of each followed
-run.
+"""What the followers of one event loop share: one bus subscription, and a feed for each followed run.
 
-The database has the order. A frame of the bus is taken if it is the very next number; anything else only says that
-there are rows to read, which is done once for a run, not once for a follower.
+The bus may raise, hang, go and come back: followers then live on the probe, which looks at the numbers of all followed
+runs in one query.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
-from collections import deque
-from collections.abc import Mapping
+import random
+from collections.abc import Awaitable, Iterable
+from contextlib import suppress
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
-from django_ais import registry, tenancy
-from django_ais.buses import Hint, Reconnected, Subscription
-from django_ais.events import Envelope
-from django_ais.exceptions import AisError
+from django_ais import registry
+from django_ais.buses import BaseBus, Reconnected, Subscription
 from django_ais.runtime import reading
+from django_ais.runtime.feeds import Feed
 
 logger = logging.getLogger("django_ais.streams")
 
-RING_EVENTS = 1_024
-RING_BYTES = 1024 * 1024
-HELD_SECONDS = 0.15  # how long a number ahead of the next one may wait for it before the rows are read
-MOST_HELD = 1_000
 PROBE_SECONDS = 5.0  # a silent bus is not believed for longer: the last frame of all may be the one that was lost
 FEED_SECONDS = 1.0  # the same while the bus cannot be reached: then the probe is the feed
-
-
-class Feed:
-    """The newest events of a run as this loop has them, and whoever waits for more."""
-
-    def __init__(self, run: UUID, tenant: str, after: int) -> None:
-        self.run = run
-        self.tenant = tenant
-        self.topic = tenancy.topic(tenant, run)
-        self.followers = 0
-        self.head = after
-        self.news = asyncio.Event()
-        self.opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._ring: deque[tuple[Envelope, int]] = deque()
-        self._bytes = 0
-        self._held: dict[int, Envelope] = {}
-        self._reading = asyncio.Lock()
-        self._is_stale = False  # told of news while the rows were being read: they may be newer than what was read
-        self._timer: asyncio.TimerHandle | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    @property
-    def tail(self) -> int:
-        """The number before the oldest event in the ring."""
-        return self.head - len(self._ring)
-
-    def since(self, after: int, *, limit: int) -> list[Envelope] | None:
-        """Up to ``limit`` events after a number; None if the ring does not reach back so far."""
-        if after < self.tail:
-            return None
-        return [envelope for envelope, _ in itertools.islice(self._ring, after - self.tail, after - self.tail + limit)]
-
-    def offer(self, hint: Hint) -> None:
-        """Take what the bus tells. A hint is not believed: a number that is not the next one has the rows read."""
-        if hint.seq <= self.head:
-            return
-        if hint.envelope is None:
-            self.suspect()
-        elif hint.seq == self.head + 1:
-            self._append([hint.envelope])
-        else:
-            if len(self._held) < MOST_HELD:
-                self._held[hint.seq] = hint.envelope
-            if self._timer is None:
-                self._timer = asyncio.get_running_loop().call_later(HELD_SECONDS, self.suspect)
-
-    def suspect(self) -> None:
-        """Read the rows soon: something may be missing."""
-        self._cancel_timer()
-        self._is_stale = True
-        if not self._reading.locked():
-            task = asyncio.ensure_future(self.refill())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-
-    async def refill(self) -> None:
-        """Read what the rows have after the head, all of it."""
-        async with self._reading:
-            while True:
-                self._is_stale = False
-                rows = await reading.read(lambda: reading.page(self.run, self.tenant, self.head))
-                self._append([row for row in rows if row.seq > self.head])
-                if len(rows) < reading.PAGE and not self._is_stale:
-                    return
-
-    def _append(self, envelopes: list[Envelope]) -> None:
-        for envelope in envelopes:
-            if envelope.seq == self.head + 1:
-                self._push(envelope)
-        while (following := self._held.pop(self.head + 1, None)) is not None:
-            self._push(following)
-        self._held = {seq: envelope for seq, envelope in self._held.items() if seq > self.head}
-        if not self._held:
-            self._cancel_timer()
-        if envelopes:
-            self.wake()
-
-    def _push(self, envelope: Envelope) -> None:
-        size = reading.size_of(envelope)
-        self._ring.append((envelope, size))
-        self._bytes += size
-        self.head = envelope.seq
-        while len(self._ring) > RING_EVENTS or (self._bytes > RING_BYTES and len(self._ring) > 1):
-            self._bytes -= self._ring.popleft()[1]
-
-    def _cancel_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def wake(self) -> None:
-        """Let every waiting follower look."""
-        news, self.news = self.news, asyncio.Event()
-        news.set()
-
-    def close(self) -> None:
-        """Nobody follows any more."""
-        self._cancel_timer()
-        self.opened.cancel()
-        for task in self._tasks:
-            task.cancel()
+BUS_SECONDS = 5.0  # how long the bus may take to answer
 
 
 class Hub:
@@ -137,106 +31,180 @@ class Hub:
 
     def __init__(self) -> None:
         self.feeds: dict[UUID, Feed] = {}
+        self._by_topic: dict[str, Feed] = {}
+        self._bus: BaseBus | None = None
         self._subscription: Subscription | None = None
         self._subscribing = asyncio.Lock()
         self._listener: asyncio.Task[None] | None = None
         self._prober: asyncio.Task[None] | None = None
+        self._hurry = asyncio.Event()
+        self._hurried_at = float("-inf")
+        self._is_told = False  # that the bus is down: once, not every second
+        self._leaving: set[str] = set()
+        self._discarder: asyncio.Task[None] | None = None
 
-    async def join(self, run: UUID, tenant: str, after: int) -> Feed:
-        """The feed of a run, subscribed before its rows are read; pair it with `leave`."""
+    async def join(self, run: UUID, tenant: str, head: int) -> Feed:
+        """The feed of a run, subscribed before its rows are read; pair it with `leave`.
+
+        ``head`` is a committed number: a new feed begins there.
+        """
         feed = self.feeds.get(run)
         if feed is None:
-            feed = self.feeds[run] = Feed(run, tenant, after)
-            reading.follow(feed.topic, run)
+            feed = self.feeds[run] = Feed(run, tenant, head)
+            self._by_topic[feed.topic] = feed
+            reading.watch(feed.topic, run)
             feed.opened = asyncio.ensure_future(self._open(feed))
+            if self._prober is None:
+                self._prober = asyncio.ensure_future(self._probe())
         feed.followers += 1
         try:
-            await asyncio.shield(feed.opened)
+            if feed.opened is not None:
+                await asyncio.shield(feed.opened)
         except BaseException:
-            await self.leave(feed)
+            self.leave(feed)
             raise
         return feed
 
     async def _open(self, feed: Feed) -> None:
-        await self._subscribe(feed.topic)
+        await self._subscribe([feed.topic])
         await feed.refill()
 
-    async def leave(self, feed: Feed) -> None:
+    def leave(self, feed: Feed) -> None:
         """Follow no more; the last one closes the feed."""
         feed.followers -= 1
-        if feed.followers == 0 and self.feeds.get(feed.run) is feed:
-            feed.close()
-            del self.feeds[feed.run]
-            reading.leave(feed.topic)
-            if not self.feeds:
-                await self._rest()
-            elif self._subscription is not None:
-                await self._subscription.discard([feed.topic])
+        if feed.followers or self.feeds.get(feed.run) is not feed:
+            return
+        feed.close()
+        del self.feeds[feed.run], self._by_topic[feed.topic]
+        reading.unwatch(feed.topic)
+        self._leaving.add(feed.topic)
+        if self._discarder is None:
+            self._discarder = asyncio.ensure_future(self._discard())
 
-    async def _subscribe(self, topic: str) -> None:
-        """Listen to a topic before its rows are read. Without the bus, the probe is the feed."""
-        if self._prober is None:
-            self._prober = asyncio.ensure_future(self._probe())
+    async def _discard(self) -> None:
+        """Tell the bus, in the order in which followers came and went: a topic that is followed again stays."""
+        try:
+            while self._leaving:
+                async with self._subscribing:
+                    topics = self._leaving - self._by_topic.keys()
+                    self._leaving.clear()
+                    if not self.feeds:
+                        await self._rest()
+                    elif self._subscription is not None and topics:
+                        await self._try_bus(self._subscription.discard(topics))
+        finally:
+            self._discarder = None
+
+    async def _try_bus(self, work: Awaitable[None]) -> bool:
+        """Await something of the bus's, which may fail or hang."""
+        try:
+            async with asyncio.timeout(BUS_SECONDS):
+                await work
+        except Exception:  # a driver that breaks is a bus that is down
+            logger.warning("the bus cannot be reached; following by the rows alone", exc_info=True)
+            return False
+        return True
+
+    async def _subscribe(self, topics: Iterable[str]) -> None:
+        """Listen to topics before their rows are read. Without the bus, the probe is the feed."""
         async with self._subscribing:
-            try:
-                if self._subscription is None:
-                    self._subscription = await registry.buses["default"].subscribe([topic])
-                    self._listener = asyncio.ensure_future(self._listen(self._subscription))
-                else:
-                    await self._subscription.add([topic])
-            except AisError:
-                logger.warning("the bus cannot be reached; following by the rows alone", exc_info=True)
+            if self._subscription is None or self._bus is not registry.buses["default"]:
+                await self._subscribe_anew()
+            elif not await self._try_bus(self._subscription.add(topics)):
+                self._lose(self._subscription)
+
+    async def _subscribe_anew(self) -> None:
+        if self._subscription is not None:  # the settings name another bus now
+            self._lose(self._subscription)
+        try:
+            async with asyncio.timeout(BUS_SECONDS):
+                bus = registry.buses["default"]
+                self._subscription = await bus.subscribe(list(self._by_topic))
+        except Exception:  # whatever a driver raises, its bus is down
+            level = logging.DEBUG if self._is_told else logging.WARNING
+            logger.log(level, "the bus cannot be reached; following by the rows alone", exc_info=True)
+            self._is_told = True
+            return
+        self._is_told = False
+        self._bus = bus
+        self._listener = asyncio.ensure_future(self._listen(self._subscription))
 
     async def _listen(self, subscription: Subscription) -> None:
-        by_topic: Mapping[str, UUID] = reading.topics
         try:
             async for hint in subscription:
                 if isinstance(hint, Reconnected):
-                    for feed in list(self.feeds.values()):
-                        feed.suspect()
-                elif (run := by_topic.get(hint.topic)) is not None and run == hint.run and run in self.feeds:
-                    self.feeds[run].offer(hint)
-        except asyncio.CancelledError:
-            raise
+                    self._hurry.set()
+                elif (feed := self._by_topic.get(hint.topic)) is not None and feed.run == hint.run:
+                    feed.offer(hint)
+            logger.warning("the bus hung up; following by the rows until it is back")
         except Exception:  # a driver that breaks is a bus that is down
             logger.warning("the bus broke; following by the rows until it is back", exc_info=True)
+        self._lose(subscription)
+
+    def _lose(self, subscription: Subscription) -> None:
+        """The subscription is of no use any more: let go of it and have the probe make another."""
         if self._subscription is subscription:
             self._subscription = None
+            listener, self._listener = self._listener, None
+            closing = asyncio.ensure_future(_close(subscription, listener))
+            _closing.add(closing)
+            closing.add_done_callback(_closing.discard)
+            self._hurry.set()
 
     async def _probe(self) -> None:
         while True:
-            await asyncio.sleep(PROBE_SECONDS if self._subscription is not None else FEED_SECONDS)
+            if self.feeds and self._subscription is None:
+                await self._subscribe([])
             try:
-                if self._subscription is None and self.feeds:
-                    await self._subscribe_again()
                 await self._look()
             except Exception:  # the probe must outlive the database's absence
                 logger.warning("followed runs could not be probed", exc_info=True)
+            for feed in list(self.feeds.values()):
+                feed.wake()
+            await self._pause(PROBE_SECONDS if self._subscription is not None else FEED_SECONDS)
 
-    async def _subscribe_again(self) -> None:
-        topics = [feed.topic for feed in self.feeds.values()]
-        await self._subscribe(topics[0])
-        if self._subscription is not None:
-            await self._subscription.add(topics[1:])
+    async def _pause(self, seconds: float) -> None:
+        """Until the next look; soon if the link was down, but a link that comes and goes does not make it hurry."""
+        loop = asyncio.get_running_loop()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._hurry.wait(), seconds * random.uniform(0.8, 1.0))  # noqa: S311 (jitter)
+        if self._hurry.is_set():
+            self._hurry.clear()
+            recently = loop.time() - self._hurried_at < 2 * FEED_SECONDS
+            self._hurried_at = loop.time()
+            await asyncio.sleep(random.uniform(0.0, 0.2) + (FEED_SECONDS if recently else 0.0))  # noqa: S311 (jitter)
 
     async def _look(self) -> None:
-        last = await reading.last_numbers(list(self.feeds))
-        for run, number in last.items():
-            if run in self.feeds and number > self.feeds[run].head:
-                self.feeds[run].suspect()
-        for feed in list(self.feeds.values()):
-            feed.wake()
+        """One query for all followed runs: which have rows that did not arrive, and which are gone?"""
+        asked = {run: feed for run, feed in self.feeds.items() if feed.opened is not None and feed.opened.done()}
+        last = await reading.last_numbers(list(asked))
+        for run, feed in asked.items():
+            if run not in last:
+                feed.vanish()
+            elif last[run] > feed.head:
+                feed.suspect()
 
     async def _rest(self) -> None:
         subscription, self._subscription = self._subscription, None
-        tasks, self._listener, self._prober = (self._listener, self._prober), None, None
+        listener, self._listener = self._listener, None
+        prober, self._prober = self._prober, None
+        if prober is not None:
+            prober.cancel()
         if subscription is not None:
+            await _close(subscription, listener)
+
+
+async def _close(subscription: Subscription, listener: asyncio.Task[None] | None) -> None:
+    try:
+        async with asyncio.timeout(BUS_SECONDS):
             await subscription.close()
-        for task in tasks:
-            if task is not None:
-                task.cancel()
+    except Exception:  # it was broken already
+        logger.debug("a subscription could not be closed", exc_info=True)
+    if listener is not None:
+        listener.cancel()
 
 
+_closing: set[asyncio.Task[None]] = set()
 _hubs: WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = WeakKeyDictionary()
 
 

@@ -81,16 +81,13 @@ class Buffer:
         if self._flusher is not None:
             self._flusher.wake(self, delay=conf.current().event_flush_ms / 1000 if at_leisure else 0.0)
 
-    def take(self) -> list[Draft]:
-        """What is to be written; it stays until `drop`. Only while holding ``writing``."""
+    def take(self, *, only: int | None = None) -> list[Draft]:
+        """What is to be written; it stays until `drop`. Only while holding ``writing``. ``only`` forgets the rest."""
         with self._mutex:
+            if only is not None:
+                del self._drafts[only:]
             self._taken = len(self._drafts)
             return self._drafts[: self._taken]
-
-    def rewind(self, count: int) -> None:
-        """Forget what was said after the first ``count``: the transaction whose hooks said it runs again."""
-        with self._mutex:
-            del self._drafts[count:]
 
     def drop(self) -> None:
         """Forget what was taken: it is committed, or nobody may write it any more."""
@@ -214,9 +211,7 @@ class Flusher:
         self._stopping = False
 
     def wake(self, buffer: Buffer, *, delay: float = 0.0) -> None:
-        """Something was appended; write it after ``delay`` seconds at the latest, or a flush interval after the last
-        flush.
-        """
+        """Something was appended: write it after ``delay`` seconds, or a flush interval after the last flush."""
         due = time.monotonic() + delay
         with self._changed:
             if self._due.get(buffer, float("inf")) <= due:

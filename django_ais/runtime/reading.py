@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -21,25 +20,9 @@ READERS = 4  # threads that read for all followers of a process
 
 T = TypeVar("T")
 
-topics: dict[str, UUID] = {}  # the runs that are followed in this process, by their bus address
-_feeds: Counter[str] = Counter()  # how many event loops follow each
-_counting = threading.Lock()
+_followed: dict[str, tuple[UUID, int]] = {}  # the runs that hubs of this process follow, by topic; how many hubs
+_lock = threading.Lock()
 _readers: list[ThreadPoolExecutor] = []
-
-
-def follow(topic: str, run: UUID) -> None:
-    """An event loop follows this run; pair it with `leave`."""
-    with _counting:
-        _feeds[topic] += 1
-        topics[topic] = run
-
-
-def leave(topic: str) -> None:
-    """One event loop follows it no more; another one may."""
-    with _counting:
-        _feeds[topic] -= 1
-        if not _feeds[topic]:
-            del _feeds[topic], topics[topic]
 
 
 async def read(work: Callable[[], T]) -> T:
@@ -52,9 +35,14 @@ async def read(work: Callable[[], T]) -> T:
         finally:
             close_old_connections()
 
-    if not _readers:
-        _readers.append(ThreadPoolExecutor(READERS, thread_name_prefix="ais-reader"))
-    return await asyncio.get_running_loop().run_in_executor(_readers[0], whole)
+    return await asyncio.get_running_loop().run_in_executor(_pool(), whole)
+
+
+def _pool() -> ThreadPoolExecutor:
+    with _lock:
+        if not _readers:
+            _readers.append(ThreadPoolExecutor(READERS, thread_name_prefix="ais-reader"))
+        return _readers[0]
 
 
 def stop_readers() -> None:
@@ -96,7 +84,23 @@ async def last_numbers(runs: Sequence[UUID]) -> dict[UUID, int]:
     return await read(lambda: dict(rows))
 
 
+def watch(topic: str, run: UUID) -> None:
+    """A hub of this process follows a run from now on; pair it with `unwatch`."""
+    with _lock:
+        _followed[topic] = (run, _followed.get(topic, (run, 0))[1] + 1)
+
+
+def unwatch(topic: str) -> None:
+    """One hub fewer follows it."""
+    with _lock:
+        run, hubs = _followed[topic]
+        if hubs == 1:
+            del _followed[topic]
+        else:
+            _followed[topic] = (run, hubs - 1)
+
+
 async def committed(wanted: Iterable[str]) -> Mapping[str, tuple[UUID, int]]:
     """The run and last number of topics followed in this process (what the `database` bus asks for)."""
-    runs = {topics[topic]: topic for topic in wanted if topic in topics}
+    runs = {found[0]: topic for topic in wanted if (found := _followed.get(topic))}
     return {runs[run]: (run, last) for run, last in (await last_numbers(list(runs))).items()}

@@ -11,7 +11,8 @@ from django_ais.events import TERMINAL_TYPES, Envelope
 from django_ais.exceptions import JobNotFoundError
 from django_ais.models import JobCounters, JobPacket
 from django_ais.runtime import database, reading
-from django_ais.runtime.hub import Feed, hub
+from django_ais.runtime.feeds import Feed
+from django_ais.runtime.hub import hub
 from django_ais.states import JobStatus
 
 BATCH = 100  # events handed out between two looks at the ring
@@ -29,17 +30,21 @@ async def follow(run: UUID, *, after: int = 0) -> AsyncGenerator[Envelope, None]
 
 
 async def batches(run: UUID, *, after: int = 0) -> AsyncGenerator[list[Envelope], None]:
-    """`follow`, in lists. An empty list says that there was nothing for some seconds: time for a keepalive."""
-    tenant, last, pruned, is_over = await reading.read(lambda: _state(run))
-    if after < pruned:  # a finished run with holes: its rows are all there will ever be
-        while rows := await reading.read(lambda: reading.page(run, tenant, after)):  # noqa: B023 (awaited here)
-            after = rows[-1].seq
-            yield rows
+    """`follow`, in lists. An empty list says that there was nothing for some seconds: time for a keepalive.
+
+    A number that no event has yet counts as the last one. A finished run is read from its rows, whatever retention has
+    left of them; one that is deleted ends.
+    """
+    tenant, last, is_over = await reading.read(lambda: _state(run))
+    after = max(0, min(after, last))
+    if is_over:
+        async for page in _pages(run, tenant, after):
+            yield page
         return
     own = hub()
-    feed = await own.join(run, tenant, max(after, last - reading.PAGE))
+    feed = await own.join(run, tenant, max(0, last - reading.PAGE))
     try:
-        while True:
+        while not feed.is_gone:
             news = feed.news
             batch = feed.since(after, limit=BATCH)
             if batch is None:
@@ -49,12 +54,19 @@ async def batches(run: UUID, *, after: int = 0) -> AsyncGenerator[list[Envelope]
                 yield batch
                 if batch[-1].is_last:
                     return
-            elif is_over and after >= last:
-                return
             elif await _is_quiet(feed, news):
                 yield []
     finally:
-        await own.leave(feed)
+        own.leave(feed)
+
+
+async def _pages(run: UUID, tenant: str, after: int) -> AsyncGenerator[list[Envelope], None]:
+    """What the rows have after a number."""
+    while page := await reading.read(lambda: reading.page(run, tenant, after)):  # noqa: B023 (awaited here)
+        after = page[-1].seq
+        yield page
+        if len(page) < reading.PAGE:
+            return
 
 
 async def _is_quiet(feed: Feed, news: asyncio.Event) -> bool:
@@ -64,12 +76,12 @@ async def _is_quiet(feed: Feed, news: asyncio.Event) -> bool:
     return feed.head == head
 
 
-def _state(run: UUID) -> tuple[str, int, int, bool]:
-    rows = JobPacket.objects.using(database.database()).filter(id=run)
-    row = rows.values_list("tenant", "counters__last_seq", "counters__pruned_through", "status").first()
+def _state(run: UUID) -> tuple[str, int, bool]:
+    rows = JobPacket.objects.using(database.database()).filter(id=run, parent=None)
+    row = rows.values_list("tenant", "counters__last_seq", "status").first()
     if row is None:
         raise JobNotFoundError(f"no run {run}")
-    return row[0], row[1], row[2], JobStatus(row[3]).is_terminal
+    return row[0], row[1] or 0, JobStatus(row[2]).is_terminal
 
 
 async def until_ended(job_id: UUID, run: UUID) -> None:

@@ -1,4 +1,4 @@
-"""Attempts held in a test's own hands: claimed but run by no thread of ours, so that each write is one line of a test."""
+"""Attempts in a test's own hands: claimed, but run by no thread of ours, so that each write is one line of a test."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def expire(job: Any) -> None:
     assert sql.change(job.id, {"lease_expires_at": database.now(-1)}, statuses=["running"])
 
 
-def fresh(job: Any) -> JobPacket:
+def fresh(job: Any) -> Any:
     """The row as it is committed now."""
     return JobPacket.objects.get(id=job.id)
 

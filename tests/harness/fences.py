@@ -7,6 +7,7 @@ statement is left to refuse it.
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from tests.harness import ledger
@@ -16,16 +17,17 @@ DEAF = "AIS_TEST_DEAF"
 
 
 def watch() -> None:
-    """Put a line into the ledger for each fenced write: whose it was, with which epoch, and whether it landed."""
+    """Put a line into the ledger for each fenced write: whose it was, when it was begun, and whether it landed."""
     from django_ais.runtime import journal, sql
 
     book = ledger.here()
 
     def told(what: str, fenced: Any) -> Any:
         def write(job_id: Any, epoch: int, owner: str, *rest: Any) -> Any:
+            begun = time.monotonic()
             answer = fenced(job_id, epoch, owner, *rest)
             landed = answer[0] if isinstance(answer, tuple) else answer
-            book.write("fenced", what=what, job=job_id, epoch=epoch, landed=bool(landed))
+            book.write("fenced", what=what, job=job_id, epoch=epoch, begun=begun, landed=bool(landed))
             return answer
 
         return write
@@ -35,11 +37,12 @@ def watch() -> None:
     write_valid: Any = journal._write_valid
 
     def flush(taken: Any) -> Any:
+        begun = time.monotonic()
         found = write_valid(taken)
         for buffer, _ in taken:
             lease = buffer.lease
             landed = found.get(lease.job_id) == (lease.epoch, lease.owner, "running")
-            book.write("fenced", what="flush", job=lease.job_id, epoch=lease.epoch, landed=landed)
+            book.write("fenced", what="flush", job=lease.job_id, epoch=lease.epoch, begun=begun, landed=landed)
         return found
 
     journal._write_valid = flush

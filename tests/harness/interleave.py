@@ -152,9 +152,9 @@ class Stage:
         failpoints.enable({"before_commit": nth}, gate.stop_here)
         return gate
 
-    def start(self, function: Callable[[], T]) -> Rival[T]:
+    def start(self, function: Callable[..., T], *arguments: Any) -> Rival[T]:
         """Do something in a thread of its own."""
-        rival = Rival(function)
+        rival = Rival(lambda: function(*arguments))
         self._rivals.append(rival)
         return rival
 

@@ -63,7 +63,7 @@ def test_an_effect_is_undone_with_the_result_that_dies_before_its_commit(crew):
     assert heal(crew, {job.id: "succeeded"}) == 1
 
 
-IN_SHORT = {"after_claim", "before_commit", "in_sweep", "mid_flush"}
+IN_SHORT = {"before_commit", "in_sweep", "mid_flush"}
 RECOVERIES = [
     pytest.param(first, second, marks=[] if first == second and first in IN_SHORT else [pytest.mark.full])
     for first in sorted(failpoints.NAMES)

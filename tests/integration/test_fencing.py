@@ -61,7 +61,7 @@ LOSSES = [
 
 
 def succeed(attempt):
-    engine.succeed(attempt, {"late": True}, lambda: Effect.objects.create(job_id=str(attempt.row.id), name="late"))
+    engine.succeed(attempt, {"late": True}, lambda: leave_a_row(attempt))
 
 
 def fail(attempt):
@@ -77,8 +77,11 @@ def suspend_for_a_person(attempt):
 
 
 def _fail(attempt, decision):
-    late = lambda: Effect.objects.create(job_id=str(attempt.row.id), name="late")  # noqa: E731
-    engine.fail(attempt, ValueError("late"), decision, max_retries=3, on_failure=late)
+    engine.fail(attempt, ValueError("late"), decision, max_retries=3, on_failure=lambda: leave_a_row(attempt))
+
+
+def leave_a_row(attempt) -> None:
+    Effect.objects.create(job_id=str(attempt.row.id), name="late")
 
 
 def wait_for_children(attempt):

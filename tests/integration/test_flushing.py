@@ -1,4 +1,4 @@
-"""The process's flusher: one commit for what all its jobs have said; what fails stays in order and fails nobody else."""
+"""The process's flusher: one commit for what all its jobs say; what fails stays in order and fails nobody else."""
 
 from __future__ import annotations
 
@@ -100,9 +100,9 @@ def test_a_run_whose_events_cannot_be_written_fails_only_its_own_job(insertions,
 
     assert messages(neighbour.row) == ["news"]
     active(neighbour).log("more")
-    with pytest.raises(JobError, match="could not be written: invalid input"):
+    with pytest.raises(JobError, match="could not be written: invalid input") as failure:
         active(poisoned).log("more")
-    runner.Run(poisoned)._failed(poisoned.lease.ended)
+    runner.Run(poisoned)._failed(failure.value)
     assert fresh(poisoned.row).status == "failed"
     assert told(poisoned.row) == ["job.queued", "job.failed"]
 

@@ -60,7 +60,7 @@ def test_a_lease_that_was_not_renewed_in_time_is_lost_before_the_database_says_s
 
 
 def test_a_settle_under_way_is_not_aborted():
-    """The lease runs out by this process's clock while `on_done` works: the settle is committed, for the row is ours."""
+    """The lease runs out by our own clock while `on_done` works: the settle is committed, for the row is ours."""
     job = jobs.dispatch("effect")
     attempt = claim(job)
 
@@ -90,7 +90,7 @@ def test_all_leases_of_a_process_are_renewed_in_one_statement(keeper):
 
 
 def test_a_heartbeat_tells_what_became_of_a_lease(keeper):
-    """The attempt of a cancelled job is told so, one whose job somebody else claimed that it is lost; others live on."""
+    """The attempt of a cancelled job is told so, one whose job somebody else claimed is lost; others live on."""
     gone, stolen, held = [claim(jobs.dispatch("effect")) for _ in range(3)]
     hold(keeper, gone, stolen, held)
     jobs.cancel(gone.row)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
 
 import pytest
@@ -10,7 +9,7 @@ from django.db import transaction
 
 from django_ais import jobs
 from django_ais.models import AgentEvent
-from django_ais.runtime import database, engine, journal, reading, runner
+from django_ais.runtime import database, engine, journal, reading, runner, sql
 from tests.harness.attempts import active, by_hand, claim, fresh, park, picture, told  # noqa: F401
 from tests.harness.interleave import Stage, needs_row_locks
 
@@ -36,13 +35,14 @@ def write_all_ways(attempt):
 def follow(run, stop):
     """Read "after N" again and again; fail at the first look that shows a hole, or what was shown before."""
     seen: list[int] = []
-    for look in itertools.count():
+    looks, is_last_look = 0, False
+    while not is_last_look:
         is_last_look = stop.is_set()
         new = [envelope.seq for envelope in reading.page(run.id, "", seen[-1] if seen else 0)]
-        assert new == list(range(len(seen) + 1, len(seen) + len(new) + 1)), f"look {look} after {len(seen)}: {new}"
+        assert new == list(range(len(seen) + 1, len(seen) + len(new) + 1)), f"look {looks} after {len(seen)}: {new}"
         seen += new
-        if is_last_look:
-            return look, len(seen)
+        looks += 1
+    return looks, len(seen)
 
 
 def test_eight_writers_leave_no_hole_for_a_reader_who_looks_at_any_time():
@@ -52,7 +52,7 @@ def test_eight_writers_leave_no_hole_for_a_reader_who_looks_at_any_time():
     stop = threading.Event()
     with Stage() as stage:
         reader = stage.start(lambda: follow(top, stop))
-        writers = [stage.start(lambda attempt=attempt: write_all_ways(attempt)) for attempt in attempts]
+        writers = [stage.start(write_all_ways, attempt) for attempt in attempts]
         for writer in writers:
             writer.join()
         stop.set()
@@ -71,7 +71,7 @@ def test_what_one_job_says_keeps_its_order():
     top = jobs.dispatch("effect")
     attempts = [claim(child) for child in park(claim(top), "effect", "effect")]
     with Stage() as stage:
-        for writer in [stage.start(lambda attempt=attempt: write_all_ways(attempt)) for attempt in attempts]:
+        for writer in [stage.start(write_all_ways, attempt) for attempt in attempts]:
             writer.result()
 
     for attempt in attempts:
@@ -144,9 +144,10 @@ def test_what_was_said_before_a_step_that_is_refused_stays_unsaid():
     def broken(*_, **__):
         raise RuntimeError("the database refused it")
 
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(RuntimeError):
-        patch.setattr(journal.sql, "record_step" if database.is_postgres() else "upsert_step", broken)
-        active(attempt).step("act", lambda: 1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sql, "record_step" if database.is_postgres() else "upsert_step", broken)
+        with pytest.raises(RuntimeError):
+            active(attempt).step("act", lambda: 1)
     assert told(job) == ["job.queued"]
 
     engine.succeed(attempt, None, None)

@@ -25,7 +25,7 @@ def query(server: PostgresServer, text: str, *, database: str = "ais_test") -> l
         return cursor.fetchall() if cursor.description else []
 
 
-@pytest.mark.parametrize(("count", "kills"), [(12, 2), MANY])
+@pytest.mark.parametrize(("count", "kills"), [(8, 1), MANY])
 def test_jobs_outlive_a_database_server_that_is_killed(postgres_server, tmp_path, count, kills):
     """Worker processes meet the outage in the middle of their jobs, and are replaced if they do not survive it."""
     query(postgres_server, "CREATE DATABASE ais_test", database="postgres")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
-from django.db import IntegrityError, OperationalError
+from django.db import IntegrityError, OperationalError, transaction
 
 from django_ais import jobs, registry
 from django_ais.models import JobCounters
@@ -13,7 +13,7 @@ from django_ais.retry import RetryDecision
 from django_ais.runtime import database, engine, runner, sql
 from django_ais.workers import BaseWorker
 from tests.app.models import Effect
-from tests.harness.attempts import by_hand, claim, fresh, park, told  # noqa: F401
+from tests.harness.attempts import active, by_hand, claim, fresh, park, told  # noqa: F401
 from tests.harness.interleave import Stage, impatient, needs_row_locks
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("by_hand")]
@@ -103,7 +103,7 @@ def test_children_that_settle_at_once_wake_their_parent_once(deadlocks):
             engine.succeed(claim(child), None, lambda: None)
 
     with Stage() as stage:
-        for rival in [stage.start(lambda lane=lane: settle_all(lane)) for lane in lanes]:
+        for rival in [stage.start(settle_all, lane) for lane in lanes]:
             rival.result()
 
     assert deadlocks == []
@@ -119,7 +119,7 @@ def test_a_child_that_settles_while_its_parent_parks_wakes_it():
     """The child waits for its parent's row, and so sees that the parent is suspended now, and that it was the last."""
     top = jobs.dispatch("effect")
     attempt = claim(top)
-    child_id = runner.RunningJob(attempt, BaseWorker(), heard=lambda moved: None).dispatch("echo")
+    child_id = active(attempt).dispatch("echo")
     child = claim(jobs.get(child_id))
     with Stage() as stage:
         parked = stage.before_commit()
@@ -166,7 +166,7 @@ def test_a_failing_settle_waits_for_no_sibling():
         held = stage.gate()
 
         def hold():
-            with database.transaction.atomic():
+            with transaction.atomic():
                 sql.hold_fenced(working.lease.job_id, working.lease.epoch, working.lease.owner)
                 held.stop_here()
 

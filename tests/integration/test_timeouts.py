@@ -16,7 +16,7 @@ from django.utils import timezone
 from django_ais import jobs
 from django_ais.backends.gateway.scripted import Wait, script
 from django_ais.models import JobPacket
-from django_ais.retry import RetryPolicy
+from django_ais.retry import Backoff, RetryPolicy
 from django_ais.runtime import leases, relay
 from django_ais.strategies import BaseStrategy
 from tests.app.behaviour_workers import AT_ONCE, Gate, OutOfPaper, events, note, notes, said, settings_of, worker_of
@@ -184,7 +184,7 @@ def test_a_job_that_nobody_takes_in_time_fails(settings):
     settings.DJANGO_AIS = settings_of("database")  # whose worker process nobody has started
 
     job = jobs.dispatch("give", config={"queue_timeout": 0.01})
-    until(lambda: relay.sweep() and jobs.get(job).is_terminal, what="the sweep to find it")
+    until(lambda: relay.sweep() or jobs.get(job).is_terminal, what="the sweep to find it")
 
     job = jobs.get(job)
     assert (job.status, job.error["code"], job.attempt) == ("failed", "queue_timeout", 0)
@@ -193,16 +193,19 @@ def test_a_job_that_nobody_takes_in_time_fails(settings):
 
 
 def test_the_queue_limit_ends_with_the_first_claim():
+    """A job that waits for its next attempt has been taken in time, however long that wait is."""
+
     def run(job):
-        if job.attempt == 1:
-            time.sleep(SOON * 2)
-            raise OutOfPaper
-        return 1
+        time.sleep(SOON)
+        raise OutOfPaper
 
-    policy = RetryPolicy(max_retries=1, backoff=AT_ONCE)
-    job = waited(worker_of(run, retry_policy=policy), config={"queue_timeout": SOON})
+    policy = RetryPolicy(max_retries=1, backoff=Backoff(first=200.0))
+    job = jobs.dispatch(worker_of(run, retry_policy=policy), config={"queue_timeout": SOON / 2})
+    until(lambda: jobs.get(job).retries == 1, what="the first attempt to fail")
 
-    assert (job.status, job.attempt) == ("succeeded", 2)
+    relay.sweep()
+
+    assert jobs.get(job).status == "queued"
 
 
 def test_the_queue_limit_of_a_job_that_is_to_wait_begins_when_it_is_due(settings):

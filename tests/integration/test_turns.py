@@ -1,6 +1,5 @@
 """A strategy in conversation with a gateway: answers, schemas, repairs, refusals, usage, and replay."""
 
-# A row's JSON and times may be None; a test that meets one there is red.
 # mypy: disable-error-code="index"
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ import threading
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.db import OperationalError
 from pydantic import BaseModel
 
 from django_ais import jobs
@@ -225,6 +226,18 @@ def test_what_on_done_says_is_told_before_the_end():
     job = finished(worker_of(lambda job: 1, on_done=on_done))
 
     assert events(job)[-2:] == ["log.written", "job.succeeded"]
+
+
+def test_what_on_done_says_is_told_once_although_its_transaction_runs_again():
+    def on_done(job, result, children):
+        note("on_done")
+        job.log("written")
+        if len(notes) == 1:
+            raise OperationalError("database is locked")
+
+    job = finished(worker_of(lambda job: 1, on_done=on_done))
+
+    assert (job.attempt, len(notes), len(said(job, "log.written"))) == (1, 2, 1)
 
 
 def test_on_failure_sees_the_error_and_writes_with_the_failure():

@@ -51,13 +51,13 @@ STATEMENTS: dict[Callable[..., Any], Callable[[], Any]] = {
     sql.hold_fenced: lambda: sql.hold_fenced(*FENCE),
     sql.settle_alone: lambda: sql.settle_alone(*FENCE, {"status": "succeeded", "result": {"a": 1}}, [event(), event()]),
     sql.record_step: lambda: sql.record_step(*FENCE, step(), [event(), event()]),
-    sql.upsert_step: lambda: (sql.upsert_step(step()), sql.upsert_step(step())),
+    sql.upsert_step: lambda: twice(sql.upsert_step, step()),
     sql.change: lambda: sql.change(JOB, {"status": "queued"}, statuses=["running"], where=overdue.lease_expired(1)),
     sql.lock_jobs: lambda: sql.lock_jobs([JOB]),
     sql.copy_steps: lambda: sql.copy_steps(JOB, uuid.UUID(int=8)),
     sql.allow_repeat: lambda: sql.allow_repeat(JOB),
-    sql.add_open_children: lambda: (with_counters(), sql.add_open_children(JOB, 1)),
-    sql.take_numbers: lambda: (with_counters(), sql.take_numbers(JOB, 3)),
+    sql.add_open_children: lambda: [with_counters(), sql.add_open_children(JOB, 1)],
+    sql.take_numbers: lambda: [with_counters(), sql.take_numbers(JOB, 3)],
     sql.lock_counters: lambda: sql.lock_counters([JOB]),
     sql.set_last_numbers: lambda: sql.set_last_numbers({JOB: 3, uuid.UUID(int=8): 4}),
     sql.fences: lambda: sql.fences([JOB]),
@@ -74,8 +74,13 @@ PIECES = {"upsertion", "lease_expired"}  # parts of statements: they run nothing
 POSTGRESQL_ALONE = {sql.insert_run, sql.settle_alone, sql.record_step}
 
 
-def with_counters() -> None:
-    database.insert(JobCounters, [{"job_id": JOB}])
+def twice(statement: Callable[..., Any], *arguments: Any) -> None:
+    for _ in range(2):
+        statement(*arguments)
+
+
+def with_counters() -> int:
+    return database.insert(JobCounters, [{"job_id": JOB}])
 
 
 def is_postgres() -> bool:

@@ -62,7 +62,7 @@ def test_another_setting_that_changes_leaves_them_alone(settings):
 def test_values_cannot_be_changed_in_place():
     """Given settings, when somebody assigns to them, then it is refused."""
     with pytest.raises(ValueError, match="frozen"):
-        conf.Settings().lease_seconds = 1
+        conf.Settings().lease_seconds = 1  # type: ignore[misc]
 
 
 # -- the short keys ----------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import itertools
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import ClassVar
@@ -20,6 +20,17 @@ from typing import ClassVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from django_ais.queues import PullQueue, QueueMessage
+
+_ending = threading.Event()  # the rows of what comes now wait for a sweep of the next process
+
+
+def _at_exit(work: Callable[[], None]) -> None:
+    """Call ``work`` when the process ends, while threads can still be started.
+
+    At the time of `atexit` the executors are shut down that ``asyncio.to_thread`` needs, and a running job would fail;
+    so the place that `concurrent.futures` itself uses is taken, which is not public.
+    """
+    getattr(threading, "_register_atexit", atexit.register)(work)
 
 
 class MemoryOptions(BaseModel):
@@ -78,10 +89,15 @@ class MemoryQueue(PullQueue):
             waiting.due = 0.0
             heapq.heappush(self._ready, waiting)
 
+    def _end(self) -> None:
+        """The process ends: wait for the jobs that run, and begin no other, here or in another instance."""
+        _ending.set()
+        self.close()
+
     def _start(self) -> None:
-        """Begin to consume in this process, unless a worker process does so already."""
+        """Begin to consume in this process, unless a worker process does so already, or the process ends."""
         with self._changed:
-            if self._pid == os.getpid():
+            if self._pid == os.getpid() or _ending.is_set():
                 return
             self._pid = os.getpid()
             self._stop = threading.Event()
@@ -89,7 +105,7 @@ class MemoryQueue(PullQueue):
                 target=self._consume, args=(self._stop,), name=f"ais-{self.alias}", daemon=True
             )
         self._consumer.start()
-        atexit.register(self.close)
+        _at_exit(self._end)
 
     def _consume(self, stop: threading.Event) -> None:
         super()._run_worker(concurrency=self.options.threads, stop=stop)

@@ -60,6 +60,8 @@ def test_a_job_does_not_run_before_its_time():
     done = jobs.wait(jobs.dispatch("echo", {"n": 1}, run_after=due), timeout=20)
 
     assert done.run_after == due
+    assert done.started_at is not None
+    assert done.finished_at is not None
     assert due <= done.started_at <= done.finished_at < due + datetime.timedelta(seconds=15)
 
 
@@ -78,7 +80,7 @@ def test_a_failed_attempt_is_tried_again_after_its_wait():
     done = jobs.wait(jobs.dispatch("fails_once"), timeout=20)
 
     failed = next(event for event in events(done) if event.type == "job.retried")
-    wait = datetime.datetime.fromisoformat(done.result) - failed.created_at
+    wait = datetime.datetime.fromisoformat(str(done.result)) - failed.created_at
     assert (done.status, done.attempt) == ("succeeded", 2)
     assert datetime.timedelta(seconds=0.15) < wait < datetime.timedelta(seconds=15)
 
