@@ -1,8 +1,8 @@
 """Runs a page's blocks from top to bottom, as a reader would paste them, in one process and one namespace.
 
 * ``python``: executed. A block that is a file becomes a module that later blocks can import; ``settings.py`` changes
-  ``DJANGO_AIS``. What a block prints is compared with its lines that begin with ``# >``. Test functions and test cases
-  that it defines are run.
+  ``DJANGO_AIS``, ``urls.py`` becomes the URLconf. What a block prints is compared with its lines that begin with
+  ``# >``. Test functions and test cases that it defines are run.
 * ``yaml``: loaded with the workers that are registered by then, and stored, so that later blocks can start it.
 * ``console``: each ``python manage.py`` line must be one that the command's own parser accepts; nothing is run.
 """
@@ -56,6 +56,8 @@ class Reader:
         assert printed.splitlines() == wanted, f"{block} printed:\n{printed}"
         if block.file.endswith("workers.py"):
             register_workers(module)
+        if block.file.endswith("urls.py"):
+            self._change("ROOT_URLCONF", module.__name__)
         run_tests([value for name, value in vars(module).items() if name not in before])
 
     def _execute(self, block: Block, namespace: dict[str, Any]) -> str:
