@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import django
+
 SECRET_KEY = "an example that nobody logs in to"  # noqa: S105
 USE_TZ = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -9,6 +11,8 @@ INSTALLED_APPS = ["django.contrib.contenttypes", "django.contrib.auth", "django_
 DATABASES = {
     "default": {"ENGINE": "django.db.backends.sqlite3", "NAME": Path(__file__).parent / "order_desk.sqlite3"},
 }
+if django.VERSION >= (5, 1):
+    DATABASES["default"]["OPTIONS"] = {"transaction_mode": "IMMEDIATE"}  # writers wait for one another
 
 DJANGO_AIS = {
     "QUEUES": {"default": "memory"},
