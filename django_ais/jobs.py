@@ -92,7 +92,7 @@ def dispatch_many(
     def work() -> None:
         lifecycle.create_roots(rows)
         for row in rows:  # inside, so that the driver is called once for all of them
-            database.after_commit(relay.announce, row)
+            database.after_commit(relay.tell_queued, row)
 
     _write(work)
     return [_instance(row) for row in rows]
@@ -194,14 +194,14 @@ def retry(job: UUID | str | JobPacket, *, fresh: bool = False) -> JobPacket:
         type=root.type,
         worker=root.worker,
         payload=root.payload,
-        config=root.config,
+        config={**root.config, "fresh": True} if fresh and root.workflow_id else root.config,
         limits=JobConfig().updated(root.config),
         tenant=root.tenant,
         user_id=root.user_id,
         queue=root.queue,
         priority=root.priority,
         workflow_id=root.workflow_id,
-        retry_of_id=None if fresh else root.id,
+        retry_of_id=root.id,
     )
 
     def work() -> None:
@@ -210,7 +210,7 @@ def retry(job: UUID | str | JobPacket, *, fresh: bool = False) -> JobPacket:
             sql.copy_steps(root.id, row["id"])
 
     _write(work)
-    database.after_commit(relay.announce, row)
+    database.after_commit(relay.tell_queued, row)
     return _instance(row)
 
 
@@ -230,7 +230,7 @@ def resume(job: UUID | str | JobPacket) -> JobPacket:
     moved = _write(lambda: lifecycle.resume(row, str(reason)))
     if moved is None:
         raise IllegalTransitionError(f"job {row.id} was resumed or ended by somebody else")
-    database.after_commit(relay.announce, moved)
+    database.after_commit(relay.tell_queued, moved)
     return get(row)
 
 
@@ -239,7 +239,7 @@ def _create(row: Values) -> JobPacket:
         lifecycle.create_root(row)
     elif not _write(lambda: lifecycle.create_once(row)):
         return _existing(row)
-    database.after_commit(relay.announce, row)
+    database.after_commit(relay.tell_queued, row)
     return _instance(row)
 
 

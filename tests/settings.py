@@ -31,7 +31,7 @@ def database(name: str) -> dict[str, Any]:
         return {
             "ENGINE": "django.db.backends.postgresql",
             "HOST": "127.0.0.1",
-            "PORT": os.environ.get("AIS_TEST_PG_PORT", ""),
+            "PORT": os.environ.get("AIS_TEST_PG_PORT") or "1",  # never the machine's own server
             "USER": "postgres",
             "NAME": name,
             "TEST": {"NAME": name},

@@ -97,7 +97,7 @@ class RunningJob:
     ) -> Any:
         """Call the function once for this job; see `workers.ActiveJob.step`."""
         key = self._key(name)
-        inputs = to_jsonable_python({"args": args, "kwargs": kwargs}, fallback=repr)
+        inputs = to_jsonable_python({"args": args, "kwargs": kwargs}, fallback=_kind_of)
         extra = {"call_key": f"{self.id}:{key}"} if repeat == "keyed" else {}
 
         def call() -> Outcome:
@@ -142,6 +142,11 @@ class RunningJob:
         """A step's key: its name; from the second use on with its position."""
         self._uses[name] += 1
         return name if self._uses[name] == 1 else f"{name}#{self._uses[name]}"
+
+
+def _kind_of(value: Any) -> str:
+    """What stands for an argument that is not JSON: its class. (A `repr` may hold an address, new on each attempt.)"""
+    return f"<{type(value).__module__}.{type(value).__qualname__}>"
 
 
 def _name(worker: BaseWorker) -> str:

@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid5
 
-from django_ais import events
-from django_ais.exceptions import AisError, ChildrenFailedError, ExpressionError, WorkflowError
+from django_ais import conf, events
+from django_ais.exceptions import AisError, ExpressionError, InvalidPayloadError, WorkflowError
 from django_ais.models import JobPacket
 from django_ais.retry import JobConfig
-from django_ais.runtime import catalog, database, lifecycle, sql
+from django_ais.runtime import catalog, database, foreach, lifecycle
 from django_ais.runtime.journal import Draft
-from django_ais.runtime.lifecycle import FOREACH, Values
-from django_ais.values import canonical
+from django_ais.runtime.lifecycle import Values
+from django_ais.values import canonical, ensure_json
 from django_ais.workflows import graph
 from django_ais.workflows.expressions import parse
 from django_ais.workflows.spec import ForeachSpec, JobSpec, WorkflowSpec
@@ -30,7 +30,7 @@ class Turn:
 
     rows: list[Values] = field(default_factory=list)
     drafts: list[Draft] = field(default_factory=list)
-    items: list[tuple[JobPacket, list[Values]]] = field(default_factory=list)
+    items: list[tuple[JobPacket, foreach.Items]] = field(default_factory=list)
     copies: list[tuple[UUID, UUID]] = field(default_factory=list)  # jobs whose done steps others are to have
     ending: Values | None = None
 
@@ -162,62 +162,52 @@ class _Run:
 
     def _before(self, job: JobSpec) -> JobPacket | None:
         """This job in the run that is retried."""
-        if self.root.retry_of_id is None:
+        if self.root.retry_of_id is None or self.root.config.get("fresh"):
             return None
         if self._recorded is None:
             rows = JobPacket.objects.using(database.database()).filter(parent=self.root.retry_of_id)
             self._recorded = {str(row.workflow_job): row for row in rows}
         return self._recorded.get(job.id)
 
-    def _start_each(self, job: JobSpec, foreach: ForeachSpec, context: Mapping[str, Any]) -> None:
-        values = render(foreach.in_, context)
+    def _start_each(self, job: JobSpec, each: ForeachSpec, context: Mapping[str, Any]) -> None:
+        values = render(each.in_, context)
         if not isinstance(values, list):
             raise WorkflowError(f"foreach of '{job.id}' needs a list and got {type(values).__name__}")
-        if len(values) > foreach.max_items:
-            raise WorkflowError(f"foreach of '{job.id}' got {len(values)} items; max_items is {foreach.max_items}")
-        row = {
-            **self._child(job, {"items": len(values)}),
-            "worker": FOREACH,
-            "status": "suspended" if values else "succeeded",
-            "waiting_on": {"reason": "children"} if values else None,
-            "phase": "finish",
-            "config": {"limit": foreach.limit, "on_item_failure": foreach.on_item_failure},
-            "announce_at": None,
-        }
-        if not values:
-            row.update(result=[], finished_at=database.now())
-            self._results[job.id] = []
-            self._add(job, row, Draft(row["id"], events.JobSucceeded()))
-            return
+        if len(values) > each.max_items:
+            raise WorkflowError(f"foreach of '{job.id}' got {len(values)} items; max_items is {each.max_items}")
+        row = self._child(job, None)
         group = JobPacket(id=row["id"], root_id=self.root.id, depth=row["depth"], tenant=self.root.tenant)
         group.user_id, group.workflow_id = self.root.user_id, self.root.workflow_id
-        items = [
-            _child_row(
-                group, job, self._item_payload(job, foreach, context, value, index), workflow_job=job.id, item=index
-            )
-            for index, value in enumerate(values)
-        ]
-        for held_back in items[foreach.limit :] if foreach.limit else ():
-            held_back.update(status="suspended", waiting_on={"reason": "limit"}, start_by_at=None)
-        suspended = events.JobSuspended(reason="children", children=len(items))
-        self._add(job, row, Draft(row["id"], suspended))
+        group.queue, group.priority = self.root.queue, self.root.priority
+        payloads = [self._item_payload(job, each, context, value, index) for index, value in enumerate(values)]
+        items = foreach.Items(
+            [_child_row(group, job, payload, workflow_job=job.id, item=index) for index, payload in enumerate(payloads)]
+        )
+        items.reuse(self._before(job))
+        items.hold_back(each.limit)
+        row = foreach.gathering(row, each, items)
+        over = row["status"] == "succeeded"
+        if over:
+            self._results[job.id] = row["result"]
+        suspended = events.JobSuspended(reason="children", children=len(values))
+        self._add(job, row, Draft(row["id"], events.JobSucceeded() if over else suspended))
         self.turn.items.append((group, items))
 
-    def _item_payload(
-        self, job: JobSpec, foreach: ForeachSpec, context: Mapping[str, Any], value: Any, index: int
-    ) -> Any:
+    def _item_payload(self, job: JobSpec, each: ForeachSpec, context: Mapping[str, Any], value: Any, index: int) -> Any:
         if job.with_ is None:
             return value
-        return render(job.with_, {**context, foreach.as_: value, "loop": {"index": index}})
+        return render(job.with_, {**context, each.as_: value, "loop": {"index": index}})
 
     def end(self, plan: graph.Plan) -> Values:
         """How the run ends: its outputs, or what failed."""
         if plan.failed:
-            return _failed(self._why(plan.unhandled))
+            return foreach.failed(self._why(plan.unhandled))
         try:
             if self.spec.outputs is not None:
-                return {"status": "succeeded", "result": render(self.spec.outputs, self.context(self.spec.outputs))}
-        except ExpressionError as error:
+                result = render(self.spec.outputs, self.context(self.spec.outputs))
+                limit = conf.current().max_payload_bytes
+                return {"status": "succeeded", "result": ensure_json(result, what="the run's outputs", limit=limit)}
+        except (ExpressionError, InvalidPayloadError) as error:
             return {"status": "failed", "error": lifecycle.error_document(error)}
         done = [job.id for job in self.spec.jobs if self.statuses[job.id] == "succeeded"]
         return {"status": "succeeded", "result": self.result(done[-1]) if done else None}
@@ -234,73 +224,19 @@ class _Run:
         return "; ".join(reasons[:5])
 
 
-def _failed(message: str) -> Values:
-    return {"status": "failed", "error": lifecycle.error_document(ChildrenFailedError(message))}
-
-
 def _child_row(parent: JobPacket, job: JobSpec, payload: Any, *, workflow_job: str, item: int | None = None) -> Values:
+    limit = conf.current().max_payload_bytes
     config = job.config.model_dump(mode="json", exclude_unset=True, exclude={"extra"})
     row = lifecycle.new_job(
         id=uuid5(parent.id, workflow_job if item is None else f"{workflow_job}/{item}"),
         type=job.type,
         worker=job.worker,
-        payload=payload,
+        payload=ensure_json(payload, what=f"the payload of '{workflow_job}'", limit=limit),
         config={**config, **job.config.extra},
         limits=JobConfig().updated(config),
-        queue=job.queue or "default",
-        priority=job.priority or 0,
+        queue=job.queue or parent.queue,
+        priority=parent.priority if job.priority is None else job.priority,
         workflow_job=workflow_job,
         item=item,
     )
     return lifecycle.child_of(parent, row)
-
-
-def next_item(group: JobPacket) -> Values | None:
-    """Queue the next item that the foreach's limit holds back; None if there is none."""
-    if group.config["limit"] is None:
-        return None
-    waiting = JobPacket.objects.using(database.database()).filter(parent=group, status="suspended").order_by("item")
-    item = waiting.first()
-    if item is None:
-        return None
-    limit = JobConfig().updated(item.config).queue_timeout
-    values = {
-        **lifecycle.again(0.0),
-        "status": "queued",
-        "waiting_on": None,
-        "start_by_at": None if limit is None else database.now(limit),
-    }
-    sql.change(item.id, values, statuses=["suspended"])
-    return {
-        "id": item.id,
-        "type": item.type,
-        "queue": item.queue,
-        "priority": item.priority,
-        "parent_id": group.id,
-        "workflow_job": item.workflow_job,
-        "item": item.item,
-    }
-
-
-def gathered(group: JobPacket) -> Values:
-    """How a foreach job ends once all its items have.
-
-    ``stop`` fails if an item did; ``collect`` puts ``{"error": ...}`` in a failed item's place and fails only if all
-    did;
-    ``ignore`` puts null there and succeeds.
-    """
-    items = JobPacket.objects.using(database.database()).filter(parent=group).order_by("item")
-    rows = list(items.values_list("item", "status", "result", "error"))
-    bad = [(item, error) for item, status, _, error in rows if status != "succeeded"]
-    policy = group.config["on_item_failure"]
-    if bad and (policy == "stop" or (policy == "collect" and len(bad) == len(rows))):
-        item, error = next(((item, error) for item, error in bad if error), bad[0])
-        return _failed(f"item {item} of '{group.workflow_job}' failed: {(error or {}).get('message', 'cancelled')}")
-    results = [result if status == "succeeded" else _instead(policy, error) for _, status, result, error in rows]
-    return {"status": "succeeded", "result": results}
-
-
-def _instead(policy: str, error: Values | None) -> Any:
-    if policy == "ignore":
-        return None
-    return {"error": {key: (error or {}).get(key) for key in ("code", "message")}}

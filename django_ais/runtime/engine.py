@@ -16,7 +16,7 @@ from django_ais import events
 from django_ais.exceptions import LeaseLost
 from django_ais.models import JobCounters, JobPacket
 from django_ais.retry import RetryDecision
-from django_ais.runtime import advance, catalog, database, journal, lifecycle, sql
+from django_ais.runtime import advance, catalog, database, foreach, journal, lifecycle, sql
 from django_ais.runtime.journal import Buffer, Draft
 from django_ais.runtime.leases import Lease
 from django_ais.runtime.lifecycle import FOREACH, WORKFLOW, Values
@@ -30,6 +30,7 @@ class Moved:
     announce: list[Values] = field(default_factory=list)  # queued jobs
     cascade: list[UUID] = field(default_factory=list)  # parents whose open children are to be cancelled
     ended: list[tuple[UUID, JobStatus]] = field(default_factory=list)
+    parked: list[tuple[UUID, str]] = field(default_factory=list)  # jobs that were "retried" or "suspended"
     drafts: list[Draft] = field(default_factory=list)
 
     def end(self, job: JobPacket, status: JobStatus, error: Values | None = None) -> None:
@@ -106,6 +107,7 @@ def wait_for_children(attempt: Attempt, result: Any, children: Sequence[Values],
         lifecycle.leave(attempt.lease, JobStatus.SUSPENDED, {**parked, **attempt.totals})
         open_children = add_children(row, children, moved)
         moved.drafts.append(Draft(row.id, events.JobSuspended(reason="children", children=open_children)))
+        moved.parked.append((row.id, "suspended"))
         if open_children == 0:
             _wake(row, moved)
 
@@ -161,11 +163,13 @@ def fail(
             lifecycle.leave(attempt.lease, JobStatus.QUEUED, {**values, **attempt.totals})
             moved.drafts.append(lifecycle.retried(row, failure=document, delay=decision.delay, max_retries=max_retries))
             moved.announce.append(announced(row, delay=decision.delay))
+            moved.parked.append((row.id, "retried"))
         elif decision.action == "suspend":
             reason = {"reason": "exhausted", "code": document["code"], "message": document["message"]}
             values = {"error": document, "waiting_on": reason}
             lifecycle.leave(attempt.lease, JobStatus.SUSPENDED, {**values, **attempt.totals})
             moved.drafts.append(Draft(row.id, events.JobSuspended(reason="exhausted")))
+            moved.parked.append((row.id, "suspended"))
         elif attempt.has_children and row.phase == "run":
             _fail_after_children(attempt, document, moved)
         else:
@@ -181,6 +185,7 @@ def _fail_after_children(attempt: Attempt, document: Values, moved: Moved) -> No
     values = {"error": document, "phase": "fail", "cancel_children_at": database.now(), **PARKED}
     lifecycle.leave(attempt.lease, JobStatus.SUSPENDED, {**values, **attempt.totals})
     moved.drafts.append(Draft(attempt.row.id, events.JobSuspended(reason="children")))
+    moved.parked.append((attempt.row.id, "suspended"))
     moved.cascade.append(attempt.row.id)
 
 
@@ -237,7 +242,9 @@ def _advance_run(root: JobPacket, moved: Moved) -> JobStatus | None:
         add_children(root, turn.rows, moved)
         moved.drafts.extend(turn.drafts)
         for group, items in turn.items:
-            add_children(group, items, moved)
+            add_children(group, items.rows, moved)
+            moved.drafts.extend(items.drafts)
+            turn.copies.extend(items.copies)
         for before, again in turn.copies:
             sql.copy_steps(before, again)
     if turn.ending is None:
@@ -248,12 +255,12 @@ def _advance_run(root: JobPacket, moved: Moved) -> JobStatus | None:
 def _gather(group: JobPacket, open_children: int, moved: Moved, *, failed: bool) -> JobStatus | None:
     if failed and group.config["on_item_failure"] == "stop" and open_children and group.cancel_children_at is None:
         cancel_rest(group, moved)
-    elif group.cancel_children_at is None and (freed := advance.next_item(group)) is not None:
+    elif group.cancel_children_at is None and (freed := foreach.next_item(group)) is not None:
         moved.announce.append(freed)
         moved.drafts.append(lifecycle.queued(freed))
     if open_children:
         return None
-    return _end_parent(group, advance.gathered(group), moved)
+    return _end_parent(group, foreach.gathered(group), moved)
 
 
 def _end_parent(parent: JobPacket, ending: Mapping[str, Any], moved: Moved) -> JobStatus:

@@ -1,34 +1,23 @@
 """The only writer of events: buffer, coalesce, number, insert, publish after commit. Only under a valid lease.
 
-A job appends to its `Buffer`, which touches no database. The process's `Flusher` writes what all its jobs have said in
+A job appends to its `Buffer`, which touches no database. The process's flusher writes what all its jobs have said in
 one commit, at most every ``EVENT_FLUSH_MS``; a step's outcome and a settle drain the job's own buffer in their own
 transaction, so that what is recorded and what was said agree.
 """
 
 from __future__ import annotations
 
-import logging
-import os
 import threading
-import time
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
-
-from django.db import DatabaseError, Error, InterfaceError, OperationalError, connections
 
 from django_ais import conf, registry, tenancy
 from django_ais.events import DELTA_TYPES, Envelope, Event
-from django_ais.exceptions import JobError
-from django_ais.runtime import database, failpoints, links, sql
+from django_ais.runtime import database, sql
 from django_ais.runtime.leases import Lease
 from django_ais.values import sanitised, shortened
-
-logger = logging.getLogger("django_ais.journal")
-
-AWAY_SECONDS = 1.0  # between tries to write to a database that cannot be reached
 
 
 class Draft:
@@ -52,17 +41,30 @@ class Draft:
         return True
 
 
+class Waker(Protocol):
+    """Who writes buffers by and by."""
+
+    def wake(self, buffer: Buffer, *, delay: float = 0.0) -> None:
+        """Something was appended."""
+        ...
+
+    def forget(self, buffer: Buffer) -> None:
+        """The attempt is over."""
+        ...
+
+
 class Buffer:
     """What one attempt has said and nobody has written yet. `append` may be called from any thread.
 
     ``writing`` is held by whoever writes the buffer: the flusher, a step or the settle, one at a time.
     """
 
-    def __init__(self, lease: Lease, *, flusher: Flusher | None) -> None:
+    def __init__(self, lease: Lease, *, flusher: Waker | None) -> None:
         self.lease = lease
         self.writing = threading.Lock()
         self._drafts: list[Draft] = []
         self._taken = 0
+        self._doubtful = 0  # how many were in a write that failed: it may have been committed all the same
         self._mutex = threading.Lock()
         self._flusher = flusher
 
@@ -75,7 +77,7 @@ class Buffer:
         self.lease.check()
         draft = Draft(self.lease.job_id, event)
         with self._mutex:
-            open_drafts = len(self._drafts) > self._taken
+            open_drafts = len(self._drafts) > max(self._taken, self._doubtful)
             if not (open_drafts and self._drafts[-1].absorb(draft)):
                 self._drafts.append(draft)
         if self._flusher is not None:
@@ -93,17 +95,35 @@ class Buffer:
         """Forget what was taken: it is committed, or nobody may write it any more."""
         with self._mutex:
             del self._drafts[: self._taken]
-            self._taken = 0
+            self._taken = self._doubtful = 0
 
     def keep(self) -> None:
-        """Leave what was taken for the next time, in its place."""
+        """Leave what was taken for the next time, in its place; whether it was written is in doubt."""
         with self._mutex:
+            self._doubtful = max(self._doubtful, self._taken)
             self._taken = 0
+
+    def settle_doubt(self) -> None:
+        """Forget what a write that failed has committed all the same. Only while holding ``writing``.
+
+        A connection may break between the commit and its answer. What was written together is there or not together, so
+        its first event tells; looked for once the run's counters row is held, which the broken transaction held too.
+        """
+        if not self._doubtful:
+            return
+        root, first = self.lease.root_id, self._drafts[0]
+        said = (first.job_id, first.time, first.type, first.data)
+        landed = database.transact(lambda: bool(sql.lock_counters([root])) and sql.has_event(root, *said))
+        with self._mutex:
+            if landed:
+                del self._drafts[: self._doubtful]
+            self._doubtful = 0
 
     @contextmanager
     def draining(self) -> Iterator[list[Draft]]:
         """Hand the drafts to a transaction of the caller's; forget them once the block has ended well."""
         with self.writing:
+            self.settle_doubt()
             drafts = self.take()
             try:
                 yield drafts
@@ -130,7 +150,7 @@ def write(root_id: UUID, tenant: str, drafts: Sequence[Draft]) -> None:
 
 
 def _insert(root_id: UUID, tenant: str, drafts: Sequence[Draft], first: int) -> None:
-    rows = [_row(root_id, draft, first + place) for place, draft in enumerate(drafts)]
+    rows = [event_row(root_id, draft, first + place) for place, draft in enumerate(drafts)]
     sql.insert_events(rows)
     database.after_commit(publish, (tenant, rows))
 
@@ -145,19 +165,19 @@ def insert_first(drafts: Sequence[tuple[str, Draft]]) -> None:
 
 def first_row(draft: Draft) -> dict[str, Any]:
     """The row of a run's first event, which its root says."""
-    return _row(draft.job_id, draft, 1)
+    return event_row(draft.job_id, draft, 1)
 
 
 def settle_alone(lease: Lease, values: dict[str, Any], drafts: Sequence[Draft]) -> bool:
     """Write a job's last columns and its last events in one statement (PostgreSQL); False if the fence is not ours."""
-    rows = [_row(lease.root_id, draft, 0) for draft in drafts]
+    rows = [event_row(lease.root_id, draft, 0) for draft in drafts]
     first = database.at_once(lambda: sql.settle_alone(lease.job_id, lease.epoch, lease.owner, values, rows))
     return first is not None and _publish_from(first, lease, rows)
 
 
 def record_step(lease: Lease, step: dict[str, Any], drafts: Sequence[Draft]) -> bool:
     """Write a step and what was said before it in one statement (PostgreSQL); False if the fence is not ours."""
-    rows = [_row(lease.root_id, draft, 0) for draft in drafts]
+    rows = [event_row(lease.root_id, draft, 0) for draft in drafts]
     held, first = database.at_once(lambda: sql.record_step(lease.job_id, lease.epoch, lease.owner, step, rows))
     return held and _publish_from(first, lease, rows)
 
@@ -170,7 +190,8 @@ def _publish_from(first: int, lease: Lease, rows: Sequence[dict[str, Any]]) -> b
     return True
 
 
-def _row(root_id: UUID, draft: Draft, seq: int) -> dict[str, Any]:
+def event_row(root_id: UUID, draft: Draft, seq: int) -> dict[str, Any]:
+    """The row of an event."""
     return {
         "root_id": root_id,
         "job_id": draft.job_id,
@@ -199,152 +220,3 @@ def _envelope(tenant: str, row: dict[str, Any]) -> Envelope:
         time=row["created_at"],
         data=row["data"],
     )
-
-
-class Flusher:
-    """The thread that commits what the jobs of this process have said."""
-
-    def __init__(self) -> None:
-        self._due: dict[Buffer, float] = {}
-        self._changed = threading.Condition()
-        self._thread: threading.Thread | None = None
-        self._stopping = False
-
-    def wake(self, buffer: Buffer, *, delay: float = 0.0) -> None:
-        """Something was appended: write it after ``delay`` seconds, or a flush interval after the last flush."""
-        due = time.monotonic() + delay
-        with self._changed:
-            if self._due.get(buffer, float("inf")) <= due:
-                return
-            self._due[buffer] = due
-            if self._thread is None or not self._thread.is_alive():
-                self._stopping = False
-                self._thread = threading.Thread(target=self._run, name="ais-flusher", daemon=True)
-                self._thread.start()
-            self._changed.notify()
-
-    def forget(self, buffer: Buffer) -> None:
-        """The attempt is over."""
-        with self._changed:
-            self._due.pop(buffer, None)
-
-    def stop(self) -> None:
-        """End the thread and close its connection; what is still buffered is left to its step or settle."""
-        with self._changed:
-            self._due.clear()
-            self._stopping = True
-            self._changed.notify()
-            thread, self._thread = self._thread, None
-        if thread is not None:
-            thread.join()
-
-    def _run(self) -> None:
-        links.dedicated_connection()
-        earliest = 0.0
-        try:
-            while self._await_due(earliest):
-                self._flush_due()
-                earliest = time.monotonic() + conf.current().event_flush_ms / 1000
-        finally:
-            connections.close_all()
-
-    def _await_due(self, earliest: float) -> bool:
-        """Wait until a buffer is due, but not before ``earliest``; False when it is time to stop."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._due or self._stopping)
-            while self._due and (pause := max(min(self._due.values()), earliest) - time.monotonic()) > 0:
-                self._changed.wait(pause)
-            return not self._stopping
-
-    def _flush_due(self) -> None:
-        with self._changed:
-            buffers, self._due = list(self._due), {}
-        # A buffer that is being written already is drained by its step or settle.
-        held = [buffer for buffer in buffers if buffer.writing.acquire(blocking=False)]
-        try:
-            self._flush(held)
-        except Exception:  # the loop must outlive whatever one flush met
-            logger.exception("events could not be written")
-        finally:
-            for buffer in held:
-                buffer.writing.release()
-        for buffer in set(buffers) - set(held):
-            self.wake(buffer, delay=conf.current().event_flush_ms / 1000)
-
-    def _flush(self, buffers: Sequence[Buffer]) -> None:
-        try:
-            flush_together(buffers)
-        except Error:
-            logger.warning("a flush failed; trying again run by run", exc_info=True)
-            connections.close_all()
-            by_run: dict[UUID, list[Buffer]] = defaultdict(list)
-            for buffer in buffers:
-                by_run[buffer.lease.root_id].append(buffer)
-            for run, alone in by_run.items():
-                self._flush_alone(run, alone)
-
-    def _flush_alone(self, run: UUID, buffers: Sequence[Buffer]) -> None:
-        try:
-            flush_together(buffers)
-        except (OperationalError, InterfaceError):
-            logger.warning("the database takes no events of run %s; they are kept", run, exc_info=True)
-            connections.close_all()
-            for buffer in buffers:
-                self.wake(buffer, delay=AWAY_SECONDS)
-        except DatabaseError as error:
-            logger.exception("events of run %s could not be written", run)
-            connections.close_all()
-            for buffer in buffers:
-                buffer.take()
-                buffer.drop()
-                buffer.lease.end(JobError(f"events of job {buffer.lease.job_id} could not be written: {error}"))
-
-
-def flush_together(buffers: Sequence[Buffer]) -> None:
-    """Write several buffers in one commit. The caller holds each one's ``writing``.
-
-    Locks the counters rows in id order, reads the fences in a new statement once it has them, and numbers what still
-    may be written. After the commit the buffers are emptied; if it fails they keep everything in order.
-    """
-    taken = [(buffer, buffer.take()) for buffer in buffers]
-    taken = [(buffer, drafts) for buffer, drafts in taken if drafts]
-    if not taken:
-        return
-    try:
-        fences = database.transact(lambda: _write_valid(taken))
-    except BaseException:
-        for buffer, _ in taken:
-            buffer.keep()
-        raise
-    for buffer, _ in taken:
-        buffer.drop()
-        buffer.lease.end_by(fences.get(buffer.lease.job_id))
-
-
-def _write_valid(taken: Sequence[tuple[Buffer, list[Draft]]]) -> dict[UUID, tuple[int, str, str]]:
-    leases = [buffer.lease for buffer, _ in taken]
-    last = sql.lock_counters(sorted({lease.root_id for lease in leases}))
-    fences = sql.fences([lease.job_id for lease in leases])
-    rows: dict[tuple[str, UUID], list[dict[str, Any]]] = defaultdict(list)
-    for buffer, drafts in taken:
-        lease = buffer.lease
-        if fences.get(lease.job_id) != (lease.epoch, lease.owner, "running") or lease.root_id not in last:
-            continue
-        for draft in drafts:
-            last[lease.root_id] += 1
-            rows[lease.tenant, lease.root_id].append(_row(lease.root_id, draft, last[lease.root_id]))
-    if rows:
-        sql.insert_events([row for run in rows.values() for row in run])
-        sql.set_last_numbers({root: last[root] for _, root in rows})
-        failpoints.hit("mid_flush")
-        for (tenant, _), run in rows.items():
-            database.after_commit(publish, (tenant, run))
-    return fences
-
-
-_flushers: dict[int, Flusher] = {}
-
-
-def flusher() -> Flusher:
-    """This process's flusher; a forked child gets its own."""
-    return _flushers.setdefault(os.getpid(), Flusher())

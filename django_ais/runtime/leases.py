@@ -88,6 +88,7 @@ class Keeper:
         self._thread: threading.Thread | None = None
         self._stopping = False
         self._is_idle = False
+        self._beat_at = 0.0
 
     def watch(self, lease: Lease, *, overdue: Callable[[], None]) -> None:
         """Keep a lease; ``overdue`` is called when its attempt ignores the time limit for too long."""
@@ -111,6 +112,12 @@ class Keeper:
             thread, self._thread = self._thread, None
         if thread is not None:
             thread.join()
+
+    def heed(self, lease: Lease) -> None:
+        """A kept lease has got a time limit: wake up for it in time."""
+        with self._changed:
+            if lease.deadline is not None and lease.deadline + GRACE_SECONDS < self._beat_at:
+                self._changed.notify()
 
     def forget(self, lease: Lease) -> None:
         """Keep a lease no longer; it runs out by itself unless it is given back."""
@@ -141,8 +148,8 @@ class Keeper:
             self._is_idle = True
             self._changed.wait_for(lambda: self._leases or self._stopping)
             self._is_idle = False
-            beat_at = time.monotonic() + min(conf.current().lease_seconds / 3, MOST_SECONDS_BETWEEN_BEATS)
-            while not self._stopping and (pause := min(beat_at, self._nearest_limit()) - time.monotonic()) > 0:
+            self._beat_at = time.monotonic() + min(conf.current().lease_seconds / 3, MOST_SECONDS_BETWEEN_BEATS)
+            while not self._stopping and (pause := min(self._beat_at, self._nearest_limit()) - time.monotonic()) > 0:
                 self._changed.wait(pause)
             return not self._stopping
 

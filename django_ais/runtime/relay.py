@@ -32,6 +32,7 @@ logger = logging.getLogger("django_ais.relay")
 
 LOCK_SECONDS = 1.0  # a process that stands still inside its settle must not stall the sweep of all others' jobs
 
+PARKED = {"retried": signals.job_retried, "suspended": signals.job_suspended}
 ENDED = {
     JobStatus.SUCCEEDED: signals.job_succeeded,
     JobStatus.FAILED: signals.job_failed,
@@ -103,12 +104,23 @@ def hear(moved: Moved | None) -> None:
         announce(moved.announce)
     for parent in moved.cascade:
         hear(stopping.cancel_children(parent))
+    for job in moved.announce:
+        tell(signals.job_queued, job["id"])
+    for job_id, how in moved.parked:
+        tell(PARKED[how], job_id)
     for job_id, status in moved.ended:
         tell(ENDED[status], job_id)
         if signals.run_finished.has_listeners(JobPacket):
             row = JobPacket.objects.using(database.database()).filter(id=job_id, parent=None).first()
             if row is not None:
                 signals.run_finished.send_robust(JobPacket, job=row)
+
+
+def tell_queued(jobs: Sequence[dict[str, Any]]) -> None:
+    """Announce new jobs, and tell whoever listens of them."""
+    announce(jobs)
+    for job in jobs:
+        tell(signals.job_queued, job["id"])
 
 
 def tell(signal: Any, job_id: UUID) -> None:

@@ -28,7 +28,7 @@ from django_ais.exceptions import (
 from django_ais.models import JobPacket
 from django_ais.queues import ACK, Outcome, retry_in
 from django_ais.retry import Failure, JobConfig, RetryDecision
-from django_ais.runtime import bridge, database, engine, failpoints, journal, lifecycle, links, reading, relay
+from django_ais.runtime import bridge, database, engine, failpoints, flushing, lifecycle, links, reading, relay
 from django_ais.runtime.active import RunningJob, child_row, overrides, tell_failure
 from django_ais.runtime.engine import Attempt, Moved
 from django_ais.runtime.journal import Buffer
@@ -36,6 +36,7 @@ from django_ais.runtime.leases import GRACE_SECONDS, Lease, keeper
 from django_ais.runtime.occupancy import occupancy
 from django_ais.runtime.source import due_jobs
 from django_ais.runtime.steps import Outcome as StepOutcome
+from django_ais.strategies import fit
 from django_ais.values import ensure_json
 from django_ais.workers import BaseWorker, Child, ChildResult
 
@@ -107,7 +108,7 @@ def run_claimed(row: JobPacket, lease: Lease, *, inline: bool) -> None:
     """Run an attempt that has its lease, to its settle."""
     failpoints.hit("after_claim")
     relay.tell(signals.job_started, row.id)
-    buffer = Buffer(lease, flusher=None if inline else journal.flusher())
+    buffer = Buffer(lease, flusher=None if inline else flushing.flusher())
     attempt = Attempt(row, lease, buffer)
     run = Run(attempt)
     if not inline:
@@ -156,6 +157,7 @@ class Run:
         self._config = JobConfig(timeout=self._worker.timeout, **policy).updated(row.config)
         if self._config.timeout is not None:
             lease.deadline = time.monotonic() + self._config.timeout
+            keeper().heed(lease)
         self._job = RunningJob(self._attempt, self._worker, heard=relay.hear)
         if row.lease_epoch > 1:  # not the first claim; a claim that was given back is no attempt
             self._job.ledger.recount()
@@ -171,7 +173,8 @@ class Run:
                 "prepare", "prepare", None, lambda: _prepared(lease, worker, job), repeat="safe"
             )
         limit = conf.current().max_payload_bytes
-        result = ensure_json(bridge.call_within(lease, worker.run, job), what=f"the result of {job.type}", limit=limit)
+        returned = fit(bridge.call_within(lease, worker.run, job), worker.output_class)
+        result = ensure_json(returned, what=f"the result of {job.type}", limit=limit)
         children = bridge.call_within(lease, worker.route, job, result) if overrides(worker, "route") else ()
         failpoints.hit("after_record_before_settle")
         lease.check()
@@ -262,7 +265,7 @@ def stop_services() -> None:
     """End this process's threads and close their connections; the next job starts them again."""
     sweeper.stop()
     keeper().stop()
-    journal.flusher().stop()
+    flushing.flusher().stop()
     due_jobs.close()
     reading.stop_readers()
     links.close_kept()

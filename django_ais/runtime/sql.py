@@ -6,6 +6,7 @@ They run without instance ``save()``, signals or a read of what was just written
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -310,6 +311,12 @@ def fences(ids: Sequence[UUID]) -> dict[UUID, tuple[int, str, str]]:
     """The fence and status of jobs: (epoch, owner, status) by id. Read in a statement of its own, after the locks."""
     rows = JobPacket.objects.using(database()).filter(id__in=ids)
     return {row[0]: row[1:] for row in rows.values_list("id", "lease_epoch", "lease_owner", "status")}
+
+
+def has_event(root: UUID, job_id: UUID, moment: datetime, kind: str, data: Mapping[str, Any]) -> bool:
+    """Whether a job has said just this at this moment."""
+    said = AgentEvent.objects.using(database()).filter(root_id=root, job_id=job_id, created_at=moment, type=kind)
+    return any(found == data for found in said.values_list("data", flat=True))
 
 
 def insert_events(rows: Sequence[Mapping[str, Any]]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from django_ais import conf, jobs
 from django_ais.events import Event
 from django_ais.models import JobPacket
-from django_ais.runtime import database, journal, overdue, relay, runner
+from django_ais.runtime import database, flushing, overdue, relay, runner
 from django_ais.runtime import lifecycle as life
 from django_ais.runtime.journal import Buffer
 
@@ -26,7 +26,7 @@ class Crash(BaseException):
     def commit(self) -> None:
         """Write what was said until then. In the job's thread: a gateway speaks on the event loop's."""
         with self._buffer.writing:
-            journal.flush_together([self._buffer])
+            flushing.flush_together([self._buffer])
 
 
 def drain() -> int:

@@ -10,7 +10,8 @@ from django_ais.models import AgentEvent, JobCounters, JobPacket, JobStep
 from django_ais.runtime import database, engine, lifecycle, runner, sql
 from django_ais.runtime.active import RunningJob
 from django_ais.runtime.engine import Attempt
-from django_ais.runtime.journal import Buffer, Flusher
+from django_ais.runtime.flushing import Flusher
+from django_ais.runtime.journal import Buffer
 from django_ais.workers import BaseWorker
 
 NOBODY_TAKES = {

@@ -88,11 +88,11 @@ MUTATIONS = [
         "fences are read in a statement of their own, after the wait for the counters",
         (
             Edit(
-                "journal.py",
+                "flushing.py",
                 "    last = sql.lock_counters(",
                 "    early = sql.fences([x.job_id for x in leases])\n    last = sql.lock_counters(",
             ),
-            Edit("journal.py", "    fences = sql.fences([lease.job_id for lease in leases])", "    fences = early"),
+            Edit("flushing.py", "    fences = sql.fences([lease.job_id for lease in leases])", "    fences = early"),
         ),
         (f"{INTERLEAVINGS}::test_a_flush_that_waits_for_a_cancel_writes_nothing_after_it",),
         POSTGRES,

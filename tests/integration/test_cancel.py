@@ -9,7 +9,7 @@ from django_ais import jobs
 from django_ais.exceptions import JobCancelled, LeaseLost
 from django_ais.models import JobPacket
 from django_ais.retry import RetryDecision
-from django_ais.runtime import engine, journal, stopping
+from django_ais.runtime import engine, flushing, stopping
 from tests.harness.attempts import active, by_hand, claim, fresh, park, told  # noqa: F401
 from tests.harness.interleave import Stage
 
@@ -66,14 +66,14 @@ def test_a_running_attempt_stops_at_its_next_step():
     attempt = claim(job)
     active(attempt).emit("log.written", level="info", message="before")
     with attempt.buffer.writing:
-        journal.flush_together([attempt.buffer])
+        flushing.flush_together([attempt.buffer])
     jobs.cancel(job)
 
     with pytest.raises(LeaseLost):
         active(attempt).step("next", lambda: 1)
     with attempt.buffer.writing:
         active(attempt).emit("log.written", level="info", message="after")
-        journal.flush_together([attempt.buffer])
+        flushing.flush_together([attempt.buffer])
 
     with pytest.raises(JobCancelled):
         active(attempt).emit("log.written", level="info", message="after that")

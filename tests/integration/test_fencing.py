@@ -7,7 +7,7 @@ import pytest
 from django_ais import jobs
 from django_ais.exceptions import LeaseLost, StopJob
 from django_ais.retry import RetryDecision
-from django_ais.runtime import engine, journal, lifecycle, sql
+from django_ais.runtime import engine, flushing, lifecycle, sql
 from django_ais.runtime.active import child_row
 from django_ais.runtime.database import Raw
 from django_ais.workers import Child
@@ -104,7 +104,7 @@ def create_a_child(attempt):
 def say_something(attempt):
     active(attempt).emit("log.written", level="info", message="late")
     with attempt.buffer.writing:
-        journal.flush_together([attempt.buffer])
+        flushing.flush_together([attempt.buffer])
     attempt.lease.check()
 
 
@@ -166,7 +166,7 @@ def test_what_was_said_before_the_loss_is_not_written_after_it():
 
     for attempt in (old, new):
         with attempt.buffer.writing:
-            journal.flush_together([attempt.buffer])
+            flushing.flush_together([attempt.buffer])
 
     assert [row["data"].get("message") for row in picture(job)["events"]] == [None, "new"]
     assert isinstance(old.lease.ended, LeaseLost)

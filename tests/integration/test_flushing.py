@@ -8,8 +8,8 @@ from django.db import DataError, OperationalError
 from django_ais import jobs
 from django_ais.exceptions import JobError
 from django_ais.models import AgentEvent
-from django_ais.runtime import database, engine, journal, runner, sql
-from django_ais.runtime.journal import Flusher
+from django_ais.runtime import database, engine, flushing, runner, sql
+from django_ais.runtime.flushing import Flusher
 from tests.harness.attempts import active, by_hand, claim, fresh, told  # noqa: F401
 from tests.harness.waiting import until
 
@@ -135,7 +135,7 @@ def test_words_that_came_during_a_failed_flush_stay_behind_it(flusher, monkeypat
     with attempt.buffer.writing, monkeypatch.context() as patch:
         patch.setattr(database, "transact", say_more_and_fail)
         with pytest.raises(OperationalError):
-            journal.flush_together([attempt.buffer])
+            flushing.flush_together([attempt.buffer])
     engine.succeed(attempt, None, None)
 
     assert messages(attempt.row) == ["one", "two"]

@@ -14,6 +14,7 @@ from django.utils import timezone
 from django_ais import jobs
 from django_ais.models import JobPacket
 from tests.app.behaviour_workers import Gate, events, imported, notes, said, settings_of, worker_of
+from tests.app.models import Effect
 
 pytestmark = pytest.mark.django_db(transaction=True)
 LONG = 30.0
@@ -209,3 +210,21 @@ def test_a_foreach_is_cancelled_with_its_run(settings):
 
     assert jobs.wait(run, timeout=LONG).status == "cancelled"
     assert {item.status for item in items(run)} == {"cancelled"}
+
+
+def _unless_mended(job):
+    notes.append(job.payload)
+    if job.payload == "x" and not Effect.objects.exists():
+        raise ValueError("not mended")
+    return job.payload
+
+
+def test_a_retried_run_reuses_the_items_that_succeeded():
+    """Given a foreach of which one item failed, when the run is retried, only that item is executed again."""
+    run = start([2, "x", 4], worker=worker_of(_unless_mended))
+    Effect.objects.create(job_id="0", name="mended")
+    notes.clear()
+    again = jobs.get(jobs.retry(run))
+    assert (run.status, again.status, again.result) == ("failed", "succeeded", [2, "x", 4])
+    assert notes[0] == "x"
+    assert 2 not in notes

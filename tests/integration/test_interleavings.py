@@ -14,7 +14,7 @@ from django.db import OperationalError, connection, transaction
 from django_ais import jobs, registry
 from django_ais.exceptions import LeaseLost
 from django_ais.models import JobCounters, JobPacket, JobStep
-from django_ais.runtime import database, engine, journal, overdue, relay, runner, sql
+from django_ais.runtime import database, engine, flushing, overdue, relay, runner, sql
 from django_ais.workers import BaseWorker
 from tests.app.models import Effect
 from tests.harness.attempts import active, by_hand, claim, expire, fresh, told  # noqa: F401
@@ -144,7 +144,7 @@ def test_a_flush_that_waits_for_a_cancel_writes_nothing_after_it():
         cancelled = stage.before_commit()
         cancel = stage.start(lambda: jobs.cancel(job))
         cancelled.await_reached()
-        flush = stage.start(lambda: journal.flush_together([attempt.buffer]))
+        flush = stage.start(lambda: flushing.flush_together([attempt.buffer]))
         assert flush.await_blocked()
         cancelled.open()
         cancel.result()
@@ -174,7 +174,7 @@ def test_a_dispatch_in_a_long_transaction_locks_nothing_that_others_want(caplog)
         dispatched.await_reached()
         with impatient():
             other = jobs.dispatch("effect", idempotency_key="other")
-            journal.flush_together([running.buffer])
+            flushing.flush_together([running.buffer])
             active(running).step("meanwhile", lambda: 1)
             engine.succeed(running, None, None)
             database.transact(lambda: overdue.elect("sweep", "another process", 1.0))

@@ -9,7 +9,7 @@ from django.db import transaction
 
 from django_ais import jobs
 from django_ais.models import AgentEvent
-from django_ais.runtime import database, engine, journal, reading, runner, sql
+from django_ais.runtime import database, engine, flushing, journal, reading, runner, sql
 from tests.harness.attempts import active, by_hand, claim, fresh, park, picture, told  # noqa: F401
 from tests.harness.interleave import Stage, needs_row_locks
 
@@ -28,7 +28,7 @@ def write_all_ways(attempt):
             job.step(f"step {number}", lambda number=number: number)
         else:
             with attempt.buffer.writing:
-                journal.flush_together([attempt.buffer])
+                flushing.flush_together([attempt.buffer])
     engine.succeed(attempt, None, None)
 
 
@@ -92,9 +92,9 @@ def test_a_reader_of_autoincrement_ids_would_miss_events_for_ever():
         active(attempt).log("news")
     with Stage() as stage:
         written = stage.before_commit()
-        slow_flush = stage.start(lambda: journal.flush_together([attempts[0].buffer]))
+        slow_flush = stage.start(lambda: flushing.flush_together([attempts[0].buffer]))
         written.await_reached()
-        journal.flush_together([attempts[1].buffer])
+        flushing.flush_together([attempts[1].buffer])
         first_look = list(AgentEvent.objects.filter(id__gt=last).order_by("id").values_list("root", "id"))
         written.open()
         slow_flush.result()
@@ -164,7 +164,7 @@ def test_a_job_of_one_run_is_numbered_beside_its_own_settle():
 
         def flush():
             with attempt.buffer.writing:
-                journal.flush_together([attempt.buffer])
+                flushing.flush_together([attempt.buffer])
 
         flushing = stage.start(flush)
         flushed.await_reached()
