@@ -5,6 +5,7 @@
     python3 run.py test [--full]                lint, types, then the tests on SQLite and on PostgreSQL
     python3 run.py test PATH | -- ARGUMENTS     pytest alone, with these arguments
     python3 run.py bench [NAME ...] [--quick]   how fast, beside a bare loop on PostgreSQL
+    python3 run.py docs                         the pages, as HTML in build/docs
 
 The first start of a command makes a virtual environment in .venvs/ and fills it from a file of hashes in requirements/.
 Later starts go straight to work. pip is called with your environment, so PIP_INDEX_URL and its kin are honoured.
@@ -30,6 +31,7 @@ SCRIPTS = {
     "demo": ROOT / "docs/examples/document_intake/demo.py",
     "test": ROOT / "tests/run_all.py",
     "bench": ROOT / "tests/benchmarks/bench.py",
+    "docs": ROOT / "docs/build.py",
 }
 
 
@@ -39,7 +41,7 @@ def main(arguments: list[str]) -> int:
         return 0 if arguments in (["-h"], ["--help"]) else 2
     command = arguments[0]
     require_python()
-    python = prepare("demo" if command == "demo" else "test")
+    python = prepare("test" if command == "bench" else command)
     return run([python, SCRIPTS[command], *arguments[1:]])
 
 

@@ -21,6 +21,8 @@ from __future__ import annotations
 
 import json
 import os
+import sys
+from pathlib import Path
 from typing import Any
 
 
@@ -44,6 +46,10 @@ def database(name: str) -> dict[str, Any]:
     }
 
 
+EXAMPLES = str(Path(__file__).resolve().parents[1] / "docs" / "examples")
+if EXAMPLES not in sys.path:
+    sys.path.append(EXAMPLES)
+
 SECRET_KEY = "only for tests"
 USE_TZ = os.environ.get("AIS_TEST_USE_TZ", "1") == "1"
 TIME_ZONE = os.environ.get("AIS_TEST_TIME_ZONE", "UTC")
@@ -57,6 +63,7 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django_ais",
     "tests.app",
+    "order_desk",  # the models of the how-to guides
 ]
 MIDDLEWARE = [
     "django.contrib.sessions.middleware.SessionMiddleware",

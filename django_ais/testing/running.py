@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 from django_ais import conf, jobs
@@ -18,6 +18,15 @@ MOST_ROUNDS = 10_000  # a workflow that never comes to rest is a mistake of its 
 
 class Crash(BaseException):
     """The process "died" here. Not an Exception, so that nothing in between can handle it."""
+
+    def __init__(self, message: str, buffer: Buffer) -> None:
+        super().__init__(message)
+        self._buffer = buffer
+
+    def commit(self) -> None:
+        """Write what was said until then. In the job's thread: a gateway speaks on the event loop's."""
+        with self._buffer.writing:
+            flushing.flush_together([self._buffer])
 
 
 def drain() -> int:
@@ -41,8 +50,10 @@ def _run_due(alias: str) -> int:
     ran = 0
     while claimed := life.claim_due(alias, limit=1, alone=True, inline=True):
         ran += 1
-        with suppress(Crash):
+        try:
             runner.run_claimed(*claimed[0], inline=True)
+        except Crash as crash:
+            crash.commit()
     return ran
 
 
@@ -77,9 +88,7 @@ def crash_after(event: str, *, occurrence: int = 1) -> Iterator[None]:
         if said.type == event:
             left[0] -= 1
             if left[0] == 0:
-                with self.writing:
-                    flushing.flush_together([self])
-                raise Crash(f"crashed after {event}")
+                raise Crash(f"crashed after {event}", self)
 
     Buffer.append = crashing  # type: ignore[method-assign, assignment]
     try:

@@ -166,13 +166,13 @@ def test_a_job_of_one_run_is_numbered_beside_its_own_settle():
             with attempt.buffer.writing:
                 flushing.flush_together([attempt.buffer])
 
-        flushing = stage.start(flush)
+        flushed_by = stage.start(flush)
         flushed.await_reached()
         active(attempt).log("second")
         settle = stage.start(lambda: engine.succeed(attempt, None, None))
         assert fresh(job).status == "running"
         flushed.open()
-        flushing.result()
+        flushed_by.result()
         settle.result()
 
     assert [row["data"].get("message") for row in picture(job)["events"]] == [None, "first", "second", None]

@@ -88,7 +88,7 @@ class TestInPytest:
         """Given a crash in the middle of a stream, the next attempt finishes and the effect is there once."""
         with scripted(["one two", "one two"]), crash_after("message.delta"):
             job = run_job("kit.ask", {"text": "long"})
-        assert (job.status, job.attempt) == ("succeeded", 2)
+        assert (job.status, job.attempt, job.retries) == ("succeeded", 2, 0)
         assert Effect.objects.filter(job_id=str(job.id)).count() == 1
         started = AgentEvent.objects.filter(root=job.id, type="job.started").count()
         assert started == 2

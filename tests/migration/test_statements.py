@@ -61,6 +61,7 @@ STATEMENTS: dict[Callable[..., Any], Callable[[], Any]] = {
     sql.lock_counters: lambda: sql.lock_counters([JOB]),
     sql.set_last_numbers: lambda: sql.set_last_numbers({JOB: 3, uuid.UUID(int=8): 4}),
     sql.fences: lambda: sql.fences([JOB]),
+    sql.has_event: lambda: sql.has_event(JOB, JOB, database.moment(), "job.queued", {}),
     overdue.expired_leases: overdue.expired_leases,
     overdue.past_limits: overdue.past_limits,
     overdue.recorded_cascades: overdue.recorded_cascades,

@@ -1,0 +1,1 @@
+"""A small project: questions about orders are sorted, and answered."""
