@@ -20,6 +20,7 @@ from django_ais.runtime.journal import Buffer, Draft
 
 logger = logging.getLogger("django_ais.journal")
 
+THREAD = "ais-flusher"
 LOCK_SECONDS = 2.0  # a frozen process may hold one run's counters row; the other runs' events must not wait for it
 AWAY_SECONDS = 1.0  # between tries to write to a database that cannot be reached
 
@@ -31,21 +32,22 @@ class Flusher:
         self._due: dict[Buffer, float] = {}
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
-        self._stopping = False
         self._is_limited = False  # this thread's connection, in how long it waits for a lock
 
     def wake(self, buffer: Buffer, *, delay: float = 0.0) -> None:
         """Something was appended: write it after ``delay`` seconds, or a flush interval after the last flush."""
         due = time.monotonic() + delay
         with self._changed:
+            if threading.current_thread().name == THREAD and not self._is_wanted():
+                return  # it is being stopped: what it could not write is left to a step or settle
             if self._due.get(buffer, float("inf")) <= due:
                 return
             self._due[buffer] = due
             if self._thread is None or not self._thread.is_alive():
-                self._stopping = self._is_limited = False
-                self._thread = threading.Thread(target=self._run, name="ais-flusher", daemon=True)
+                self._is_limited = False
+                self._thread = threading.Thread(target=self._run, name=THREAD, daemon=True)
                 self._thread.start()
-            self._changed.notify()
+            self._changed.notify_all()
 
     def forget(self, buffer: Buffer) -> None:
         """The attempt is over."""
@@ -56,9 +58,8 @@ class Flusher:
         """End the thread and close its connection; what is still buffered is left to its step or settle."""
         with self._changed:
             self._due.clear()
-            self._stopping = True
-            self._changed.notify()
             thread, self._thread = self._thread, None
+            self._changed.notify_all()
         if thread is not None:
             thread.join()
 
@@ -75,10 +76,18 @@ class Flusher:
     def _await_due(self, earliest: float) -> bool:
         """Wait until a buffer is due, but not before ``earliest``; False when it is time to stop."""
         with self._changed:
-            self._changed.wait_for(lambda: self._due or self._stopping)
-            while self._due and (pause := max(min(self._due.values()), earliest) - time.monotonic()) > 0:
+            self._changed.wait_for(lambda: self._due or not self._is_wanted())
+            while (
+                self._is_wanted()
+                and self._due
+                and (pause := max(min(self._due.values()), earliest) - time.monotonic()) > 0
+            ):
                 self._changed.wait(pause)
-            return not self._stopping
+            return self._is_wanted()
+
+    def _is_wanted(self) -> bool:
+        """Whether the thread that asks is still the one; `stop` and a later start make it another's."""
+        return self._thread is threading.current_thread()
 
     def _flush_due(self) -> None:
         with self._changed:
@@ -92,6 +101,9 @@ class Flusher:
             self._flush(held)
         except Exception:  # the loop must outlive whatever one flush met
             logger.exception("events could not be written")
+            self._reconnect()
+            for buffer in held:
+                self.wake(buffer, delay=AWAY_SECONDS)
         finally:
             for buffer in held:
                 buffer.writing.release()

@@ -86,7 +86,6 @@ class Keeper:
         self._leases: dict[UUID, tuple[Lease, Callable[[], None]]] = {}
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
-        self._stopping = False
         self._is_idle = False
         self._beat_at = 0.0
 
@@ -95,21 +94,17 @@ class Keeper:
         with self._changed:
             self._leases[lease.job_id] = (lease, overdue)
             if self._thread is None or not self._thread.is_alive():
-                self._stopping = False
                 self._thread = threading.Thread(target=self._run, name="ais-keeper", daemon=True)
                 self._thread.start()
-            if (
-                self._is_idle
-            ):  # while it keeps leases it wakes by itself; waking it for every short job costs as much as one
-                self._changed.notify()
+            if self._is_idle:  # else it wakes by itself: waking it for every short job costs as much as one
+                self._changed.notify_all()
 
     def stop(self) -> None:
         """Keep nothing any more: end the thread and close its connection. The next `watch` begins anew."""
         with self._changed:
             self._leases.clear()
-            self._stopping = True
-            self._changed.notify()
             thread, self._thread = self._thread, None
+            self._changed.notify_all()
         if thread is not None:
             thread.join()
 
@@ -117,7 +112,7 @@ class Keeper:
         """A kept lease has got a time limit: wake up for it in time."""
         with self._changed:
             if lease.deadline is not None and lease.deadline + GRACE_SECONDS < self._beat_at:
-                self._changed.notify()
+                self._changed.notify_all()
 
     def forget(self, lease: Lease) -> None:
         """Keep a lease no longer; it runs out by itself unless it is given back."""
@@ -146,12 +141,16 @@ class Keeper:
         """
         with self._changed:
             self._is_idle = True
-            self._changed.wait_for(lambda: self._leases or self._stopping)
+            self._changed.wait_for(lambda: self._leases or not self._is_wanted())
             self._is_idle = False
             self._beat_at = time.monotonic() + min(conf.current().lease_seconds / 3, MOST_SECONDS_BETWEEN_BEATS)
-            while not self._stopping and (pause := min(self._beat_at, self._nearest_limit()) - time.monotonic()) > 0:
+            while self._is_wanted() and (pause := min(self._beat_at, self._nearest_limit()) - time.monotonic()) > 0:
                 self._changed.wait(pause)
-            return not self._stopping
+            return self._is_wanted()
+
+    def _is_wanted(self) -> bool:
+        """Whether the thread that asks is still the one; `stop` and a later start make it another's."""
+        return self._thread is threading.current_thread()
 
     def _nearest_limit(self) -> float:
         limits = [lease.deadline for lease, _ in self._leases.values() if lease.deadline is not None]
