@@ -50,8 +50,8 @@ class Rows:
 
 async def until(question: Callable[[], bool]) -> None:
     async with asyncio.timeout(3):
-        while not question():
-            await asyncio.sleep(0.005)  # noqa: ASYNC110 (nothing tells)
+        while not question():  # noqa: ASYNC110 (nothing tells)
+            await asyncio.sleep(0.005)
 
 
 @pytest.fixture
