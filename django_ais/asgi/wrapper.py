@@ -10,11 +10,13 @@ import secrets
 import signal
 import threading
 from collections.abc import Awaitable, Callable, MutableMapping
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from types import FrameType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from asgiref.sync import sync_to_async
+from django.urls import resolve
 
 from django_ais import serving, wire
 from django_ais.exceptions import JobNotFoundError, TooManyStreamsError
@@ -32,7 +34,11 @@ Hooked = dict[signal.Signals, tuple[Handler, Handler]]  # the handler that was p
 Application = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 NOT_KEPT = {b"content-length", b"content-type", b"content-encoding", b"etag", Entrance.HEADER.lower().encode()}
+OPENING_AT_ONCE = 16  # requests for events that are inside of Django at a time
 TICKET = re.compile(rb"((?:^|&)ticket=)[^&]*")
+
+
+_turns_by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
 
 
 def wrap(django_app: Application) -> Application:
@@ -69,8 +75,11 @@ async def _authorise(
     asked = {**scope, Entrance.SCOPE_KEY: entrance}
     if b"ticket=" in scope.get("query_string", b""):
         scope["query_string"] = TICKET.sub(rb"\1***", scope["query_string"])  # what the server's access log shows
-    answer = _Answer(entrance, send)
-    await django_app(asked, receive, answer.send)
+    async with AsyncExitStack() as turn:
+        if _is_for_streams(scope):
+            await turn.enter_async_context(_turns())
+        answer = _Answer(entrance, send, turn)
+        await django_app(asked, receive, answer.send)
     if answer.headers is None or entrance.grant is None:
         return None
     return entrance.grant, answer.headers
@@ -79,12 +88,14 @@ async def _authorise(
 class _Answer:
     """What the wrapped application answers: forwarded, unless it carries the grant's secret."""
 
-    def __init__(self, entrance: Entrance, send: Send) -> None:
+    def __init__(self, entrance: Entrance, send: Send, turn: AsyncExitStack) -> None:
         self.headers: Headers | None = None  # of the answer that grants: cookies and CORS are the project's
         self._entrance = entrance
         self._send = send
+        self._turn = turn
 
     async def send(self, message: Message) -> None:
+        await self._turn.aclose()  # the view is done; a client that reads slowly must not keep its turn
         if message["type"] == "http.response.start" and self._grants(message):
             self.headers = [(name, value) for name, value in message["headers"] if name.lower() not in NOT_KEPT]
         elif self.headers is None:
@@ -95,6 +106,22 @@ class _Answer:
             value for name, value in message.get("headers", ()) if name.lower() == Entrance.HEADER.lower().encode()
         ]
         return message["status"] == 200 and given == [self._entrance.secret.encode()]
+
+
+def _is_for_streams(scope: MutableMapping[str, Any]) -> bool:
+    """Whether the project's URLconf has our events at this address. It decides about turns, not about access."""
+    path, root = scope["path"], scope.get("root_path", "")
+    try:
+        match = resolve(path[len(root) :] if root and path.startswith(root) else path)
+    except Exception:  # Django itself will say what is wrong with the address or the URLconf
+        logger.debug("%s is no address of a stream", path, exc_info=True)
+        return False
+    return match.url_name == "events" and "django_ais" in match.app_names
+
+
+def _turns() -> asyncio.Semaphore:
+    """After a restart all clients come back at once; each one's view wants a thread and a database connection."""
+    return _turns_by_loop.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(OPENING_AT_ONCE))
 
 
 async def _serve(stream: Stream, headers: Headers, receive: Receive, send: Send) -> None:

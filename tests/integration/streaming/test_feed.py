@@ -50,7 +50,7 @@ class Rows:
 
 async def until(question: Callable[[], bool]) -> None:
     async with asyncio.timeout(3):
-        while not question():  # noqa: ASYNC110 (what is asked sets no event)
+        while not question():  # noqa: ASYNC110 (nothing tells)
             await asyncio.sleep(0.005)
 
 

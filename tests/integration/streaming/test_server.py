@@ -97,7 +97,7 @@ def test_idle_followers_cost_no_thread_and_no_connection(server, anna, waiting, 
     assert last == {"job.cancelled"}
     assert after["threads"] <= before["threads"] + 8  # the pools that grow to their bound
     assert after["databases"] <= before["databases"] + 8
-    assert each < 40 * 1024
+    assert each < (25 if many >= 5_000 else 64) * 1024  # with few, what the process grows by once weighs on each
 
 
 def test_the_access_log_shows_no_ticket(server, anna, waiting):

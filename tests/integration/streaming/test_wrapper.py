@@ -5,6 +5,7 @@ vanished clients, limits, drain.
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import Any
 
@@ -122,6 +123,38 @@ def test_a_header_cannot_forge_a_grant(waiting):
             assert answer.status == 404
 
     asyncio.run(ask())
+
+
+def test_clients_that_come_back_together_take_turns_inside_of_django(cookie, waiting, settings):
+    """Given forty followers at once, when they are authorised, then no more than sixteen are inside of Django at a
+    time, and all get their stream.
+    """
+    inside: list[int] = [0, 0]
+
+    async def counting(scope: Any, receive: Any, send: Any) -> None:
+        async def leave(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                inside[0] -= 1
+            await send(message)
+
+        inside[0] += 1
+        inside[1] = max(inside)
+        await django_app(scope, receive, leave)
+
+    settings.DJANGO_AIS = settings_of(STREAM_LIMIT_PER_USER=100)
+    django_app, app = plain(), application(counting)
+
+    async def follow() -> None:
+        async with AsyncExitStack() as stack:
+            answers = [
+                await stack.enter_async_context(exchange(address(waiting), cookie=cookie, app=app)) for _ in range(40)
+            ]
+            for answer in answers:
+                await answer.until(has(1), seconds=20)
+
+    asyncio.run(follow())
+
+    assert 2 <= inside[1] <= 16
 
 
 def test_the_ticket_is_not_left_for_the_access_log(cookie, anna, waiting):
