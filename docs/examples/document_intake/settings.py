@@ -16,7 +16,6 @@ FOLDER.mkdir(parents=True, exist_ok=True)
 IN_WORKER_PROCESSES = os.environ.get("INTAKE_WORKER_PROCESSES") == "1"
 
 
-
 def secret_of(file: Path) -> str:
     """The key that the processes of this folder sign with: made by the first, readable for its user alone."""
     try:

@@ -87,7 +87,9 @@ def run_page(request: HttpRequest, run: UUID) -> HttpResponse:
     documents = [
         {
             "name": document.name,
-            "pages": [{"item": next(numbers), "number": number} for number, _ in enumerate(split_pages(document.text), 1)],
+            "pages": [
+                {"item": next(numbers), "number": number} for number, _ in enumerate(split_pages(document.text), 1)
+            ],
         }
         for document in intake.documents_of(found)
     ]
