@@ -23,7 +23,8 @@ from tests.harness.waiting import until
 FOLDERS = "/usr/bin:/usr/lib/chromium:/usr/lib/chromium-browser"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = [
-    *"--headless=new --no-sandbox --disable-gpu --disable-dev-shm-usage --no-first-run --no-default-browser-check".split(),
+    *"--headless=new --no-sandbox --disable-gpu --disable-dev-shm-usage".split(),
+    *"--no-first-run --no-default-browser-check".split(),
     *"--disable-background-networking --disable-component-update --disable-sync --disable-default-apps".split(),
     "--disable-features=OptimizationHints,MediaRouter,Translate",
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # nothing but this machine
@@ -113,7 +114,7 @@ class Browser:
         return self._call("POST", f"{self._session}/execute/sync", {"script": script, "args": []})
 
     def wait(self, look: str) -> Any:
-        """Wait until the body of a function returns something true, and return that; asked at each change of the page."""
+        """Wait until a function's body returns something true, and return that; asked at each change of the page."""
         return self._call("POST", f"{self._session}/execute/async", {"script": WAIT % look, "args": []})
 
     def complaints(self) -> list[str]:

@@ -146,9 +146,8 @@ def signed_in(served: Served) -> tuple[Client, Answered]:
 
 def events_of(page: Answered) -> str:
     """The address of the page's stream."""
-    found = re.search(r'data-events="([^"]+)"', page.body)
-    assert found, page.body
-    return urllib.parse.urljoin(page.address, found[1])
+    (path,) = re.findall(r'data-events="([^"]+)"', page.body)
+    return f"{page.address.partition('/runs/')[0]}{path}"
 
 
 def test_the_link_leads_to_the_page_of_a_run(served: Served, signed_in: tuple[Client, Answered]) -> None:
@@ -215,11 +214,12 @@ def browser(tmp_path: Path) -> Iterator[Browser]:
 
 LETTERS = "[...document.querySelectorAll('.summary')].reduce((sum, place) => sum + place.textContent.length, 0)"
 TEXTS = "return [...document.querySelectorAll('.summary')].map((place) => place.textContent)"
+COUNTS = "return [...document.querySelectorAll('.count')].map((place) => place.textContent)"
 IS_OVER = "return document.querySelector('#line').textContent === 'complete'"
 
 
-def test_a_browser_sees_every_text_once_through_a_reload_and_restarts(tmp_path: Path, browser: Browser) -> None:
-    """Text grows; a reload, a killed and a restarted server in the middle change nothing of what stands there at the end."""
+def test_a_browser_sees_every_text_once_through_a_reload_and_crashes(tmp_path: Path, browser: Browser) -> None:
+    """Text grows; a reload, a killed and a restarted server, a killed worker process change nothing of what it says."""
     with Served(tmp_path, pace=0.08) as served:
         browser.open(served.link)
         some = browser.wait(f"return {LETTERS}")
@@ -232,11 +232,16 @@ def test_a_browser_sees_every_text_once_through_a_reload_and_restarts(tmp_path: 
         browser.wait(f"return document.querySelector('#line').textContent === 'live' && {LETTERS} > {cut}")
         browser.click("form[action='/restart/'] button")
         served.line(r">>> server process \d+ ended .*; process \d+ has its place")
+        browser.wait("return document.querySelector('article[data-status=running] .summary:not(:empty)')")
+        os.kill(served.worker, signal.SIGKILL)
+        served.line(rf">>> worker process {served.worker} ended by SIGKILL; process \d+ has its place")
         assert not browser.ask(IS_OVER)
         browser.wait(IS_OVER)
         assert [browser.ask(TEXTS)] == served.summaries()
         assert browser.ask("return document.querySelectorAll('[data-status=succeeded]').length") == 1 + 4 + 13 + 3
-        assert browser.ask("return document.querySelector('#retries').textContent") == "1"
+        assert browser.ask(COUNTS) == ["13 of 13 pages", "3 of 3 documents"]
+        ((retries,),) = served.query("SELECT count(*) FROM django_ais_agentevent WHERE type = 'job.retried'")
+        assert int(browser.ask("return document.querySelector('#retries').textContent")) == retries > 1
         assert [line for line in browser.complaints() if "Content Security Policy" in line] == []
 
 

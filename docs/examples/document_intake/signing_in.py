@@ -43,4 +43,4 @@ def spend(token: str) -> User | None:
 
 
 def _stamp(user: User) -> str | None:
-    return user.last_login and user.last_login.isoformat()
+    return user.last_login.isoformat() if user.last_login else None

@@ -5,6 +5,7 @@
 const page = document.getElementById("run");
 const run = page.dataset.run;
 const places = new Map(); // a job's id -> its place on the page
+const early = new Map(); // a job's id -> its events from before its place was known
 const figures = { events: 0, tokens: 0, retries: 0 };
 const clock = { began: null, ended: null };
 const AGAIN_MS = 3000;
@@ -23,7 +24,7 @@ function placeOf(event) {
     const row = workflowJob(name);
     if (item === undefined) places.set(event.job, row);
     else {
-      if (parent) places.set(parent, row); // a foreach, whose own events may come after those of its items
+      if (parent) settle(parent, row); // a foreach, which no event but those of its items names
       const card = name === "summarise" && page.querySelector(`[data-page="${item}"]`);
       const found = name === "extract" && page.querySelector(`[data-document="${item}"]`);
       places.set(event.job, card || found || document.createElement("span"));
@@ -31,6 +32,12 @@ function placeOf(event) {
     }
   }
   return places.get(event.job);
+}
+
+function settle(job, place) {
+  if (places.has(job)) return;
+  places.set(job, place);
+  for (const event of early.get(job) || []) apply(event);
 }
 
 function show(place, status, note = "") {
@@ -108,13 +115,18 @@ function take(message) {
   last = event.seq;
   page.querySelector("#events").textContent = figures.events += 1;
   clock.began = clock.began || Date.parse(event.time);
-  const place = placeOf(event);
-  if (place && handlers[event.type]) handlers[event.type](place, event.data, event);
+  apply(event);
   if (event.job === run && ENDED.has(event.type.split(".")[1])) {
     clock.ended = Date.parse(event.time);
     source.close();
     line("complete");
   }
+}
+
+function apply(event) {
+  const place = placeOf(event);
+  if (place) handlers[event.type](place, event.data, event);
+  else early.set(event.job, [...(early.get(event.job) || []), event]);
 }
 
 function line(state) {
