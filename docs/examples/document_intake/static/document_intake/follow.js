@@ -69,7 +69,8 @@ const handlers = {
   },
   "job.resumed": (place) => show(place, "queued"),
   "job.retried": (place, data) => {
-    show(place, "retrying", `retry ${data.retry} of ${data.max_retries}: ${data.message}`);
+    const which = data.retry ? `retry ${data.retry} of ${data.max_retries}` : "again"; // a lost process counts as none
+    show(place, "retrying", `${which}: ${data.message}`);
     page.querySelector("#retries").textContent = figures.retries += 1;
     place.classList.add("retried");
   },
@@ -87,6 +88,7 @@ const handlers = {
     figures.tokens += (data.input_tokens || 0) + (data.output_tokens || 0);
     page.querySelector("#tokens").textContent = figures.tokens.toLocaleString("en");
   },
+  "message.completed": () => {},
   "run.started": (place) => show(place, "running"),
   "run.succeeded": (place) => show(place, "succeeded"),
   "run.failed": (place) => show(place, "failed"),
