@@ -2,6 +2,7 @@
 """Commands for a fresh machine; they need Python and nothing else.
 
     python3 run.py demo [PATH ...] [--crash]    run a workflow on real documents and show it
+    python3 run.py demo [PATH ...] --serve      the same in a browser, on 127.0.0.1 (--port N)
     python3 run.py test [--full]                lint, types, then the tests on SQLite and on PostgreSQL
     python3 run.py test PATH | -- ARGUMENTS     pytest alone, with these arguments
     python3 run.py bench [NAME ...] [--quick]   how fast, beside a bare loop on PostgreSQL

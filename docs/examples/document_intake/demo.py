@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Run the document intake on real files, in a fresh folder, and show it. ``python3 run.py demo`` calls this.
 
-    demo.py [PATH ...] [--crash] [--keep FOLDER]
+    demo.py [PATH ...] [--crash | --serve [--port N]] [--keep FOLDER]
 
-Exit code: the run's (0 succeeded, 1 failed, 4 cancelled); 2 for files that cannot be taken; 1 with ``--crash`` if a
-promise was broken.
+Exit code: the run's (0 succeeded, 1 failed, 4 cancelled); 2 for files that cannot be taken or a port that is in use;
+1 with ``--crash`` if a promise was broken; 0 with ``--serve``, which Ctrl-C ends.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[0] = str(HERE.parent)  # the folder that holds the package, not the package
 
 from document_intake.handed_in import HandedIn, Refused, read_all  # noqa: E402
+from document_intake.ports import free_port  # noqa: E402
 
 if TYPE_CHECKING:
     from document_intake.crash import Count
@@ -32,8 +33,10 @@ SHOW_SECONDS = 7.0  # aimed at for the streaming part
 WORDS_A_SUMMARY = 45
 AT_ONCE = 4  # `limit` of the workflow
 SLOWEST, FASTEST = 0.08, 0.005  # seconds between two words
+SHOW_SECONDS_OF_A_PAGE = 20.0  # a browser is opened meanwhile
 SHOW_SECONDS_OF_A_CRASH = 5.0  # the dead worker process's lease is waited for besides
 INTERRUPTED = 130
+PORT = 8000
 
 NEXT = """
 What ran: docs/examples/document_intake/ (intake.yaml, workers.py, strategies.py). Nothing of it names a driver; its
@@ -54,9 +57,10 @@ def main(arguments: list[str]) -> int:
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal may not know every letter
     try:
         documents = read_all(options.paths or [HERE / "documents" / name for name in SHIPPED])
+        port = free_port(options.port) if options.serve else 0
         with work_folder(options.keep) as folder:
-            set_up(folder, documents, in_worker_processes=options.crash)
-            return show(folder, documents, crash=options.crash)
+            set_up(folder, documents, in_worker_processes=options.crash or options.serve, seconds=seconds_of(options))
+            return serve(folder, documents, port) if options.serve else show(folder, documents, crash=options.crash)
     except Refused as refused:
         print(refused, file=sys.stderr)
         return 2
@@ -74,9 +78,26 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "paths", nargs="*", type=Path, metavar="PATH", help="text or Markdown files (default: three ours)"
     )
-    made.add_argument("--crash", action="store_true", help="kill a worker process in the middle, and count what it did")
+    ways = made.add_mutually_exclusive_group()
+    ways.add_argument("--crash", action="store_true", help="kill a worker process in the middle, and count what it did")
+    ways.add_argument("--serve", action="store_true", help="serve a page that follows the run; Ctrl-C ends it")
+    made.add_argument("--port", type=port, default=PORT, metavar="N", help=f"for --serve ({PORT}); 0: any that is free")
     made.add_argument("--keep", type=Path, metavar="FOLDER", help="a new folder for the database, which then stays")
     return made
+
+
+def port(text: str) -> int:
+    """An argument that is a port."""
+    if not text.isdecimal() or int(text) > 65_535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port: 0 to 65535")
+    return int(text)
+
+
+def seconds_of(options: argparse.Namespace) -> float:
+    """How long the streaming part should take."""
+    if options.serve:
+        return SHOW_SECONDS_OF_A_PAGE
+    return SHOW_SECONDS_OF_A_CRASH if options.crash else SHOW_SECONDS
 
 
 @contextmanager
@@ -95,10 +116,9 @@ def work_folder(keep: Path | None) -> Iterator[Path]:
     yield keep.resolve()
 
 
-def set_up(folder: Path, documents: list[HandedIn], *, in_worker_processes: bool) -> None:
+def set_up(folder: Path, documents: list[HandedIn], *, in_worker_processes: bool, seconds: float) -> None:
     """Django, its tables and the workflow."""
     pages = sum(document.pages for document in documents)
-    seconds = SHOW_SECONDS_OF_A_CRASH if in_worker_processes else SHOW_SECONDS
     pace = seconds * AT_ONCE / (pages * WORDS_A_SUMMARY)
     os.environ["INTAKE_FOLDER"] = str(folder)
     os.environ["INTAKE_WORKER_PROCESSES"] = str(int(in_worker_processes))
@@ -110,6 +130,13 @@ def set_up(folder: Path, documents: list[HandedIn], *, in_worker_processes: bool
     django.setup()
     call_command("migrate", verbosity=0)
     call_command("import_workflow", str(HERE / "intake.yaml"))
+
+
+def serve(folder: Path, documents: list[HandedIn], port: int) -> int:
+    """Show it in a browser."""
+    from document_intake.serve import serve as serve_until_stopped
+
+    return serve_until_stopped(folder, documents, port)
 
 
 def show(folder: Path, documents: list[HandedIn], *, crash: bool) -> int:

@@ -5,6 +5,7 @@ worker processes of their own.
 """
 
 import os
+import secrets
 import tempfile
 from pathlib import Path
 
@@ -14,16 +15,46 @@ FOLDER = Path(os.environ.get("INTAKE_FOLDER") or Path(tempfile.gettempdir(), "do
 FOLDER.mkdir(parents=True, exist_ok=True)
 IN_WORKER_PROCESSES = os.environ.get("INTAKE_WORKER_PROCESSES") == "1"
 
-SECRET_KEY = "a demo that nobody logs in to"  # noqa: S105
+
+def secret_of(file: Path) -> str:
+    """The key that the processes of this folder sign with: made by the first, readable for its user alone."""
+    try:
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return file.read_text()
+    with os.fdopen(descriptor, "w") as made:
+        made.write(secrets.token_urlsafe(50))
+    return file.read_text()
+
+
+SECRET_KEY = secret_of(FOLDER / "secret-key")
 USE_TZ = True
 TIME_ZONE = "UTC"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 INSTALLED_APPS = [
     "django.contrib.contenttypes",
     "django.contrib.auth",
+    "django.contrib.sessions",
+    "django.contrib.staticfiles",
     "django_ais",
     "document_intake",
 ]
+
+# The site of `--serve`
+ALLOWED_HOSTS = ["127.0.0.1", "localhost"]
+ROOT_URLCONF = "document_intake.urls"
+STATIC_URL = "static/"
+TEMPLATES = [{"BACKEND": "django.template.backends.django.DjangoTemplates", "APP_DIRS": True}]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "document_intake.site.guarded",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+]
+SESSION_COOKIE_NAME = "intake_session"  # 127.0.0.1 is one host to cookies, whatever the port
+CSRF_COOKIE_NAME = "intake_csrf"
+CSRF_COOKIE_HTTPONLY = True
 
 DATABASES = {
     "default": {
@@ -40,6 +71,7 @@ DJANGO_AIS = {
     "BUSES": {"default": "memory"},
     "GATEWAYS": {"default": {"BACKEND": "function", "OPTIONS": {"function": "document_intake.gateway.answer"}}},
     "EVENT_FLUSH_MS": 100,
+    "STREAM_DRAIN_SECONDS": 0.5,  # a server of one visitor need not spread the ends of its streams
     "MAX_PAYLOAD_BYTES": 8 * 1024 * 1024,  # a document's text is recorded with the job that reads it
 }
 if IN_WORKER_PROCESSES:

@@ -1,0 +1,14 @@
+"""The addresses of the demo's site."""
+
+from django.urls import include, path
+
+from document_intake import site
+
+urlpatterns = [
+    path("", site.home, name="home"),
+    path("sign-in/<str:token>/", site.sign_in, name="sign-in"),
+    path("runs/<uuid:run>/", site.run_page, name="run"),
+    path("runs/<uuid:run>/again/", site.start_another, name="again"),
+    path("restart/", site.restart_server, name="restart"),
+    path("ais/", include("django_ais.urls")),
+]
