@@ -143,6 +143,8 @@ class _Run:
         self.ids[job.id] = row["id"]
         self.statuses[job.id] = row["status"]
         if draft is not None:
+            if draft.type != "job.skipped":  # which says by itself what it is about
+                self.turn.drafts.append(lifecycle.queued(row))
             self.turn.drafts.append(draft)
 
     def _child(self, job: JobSpec, payload: Any) -> Values:

@@ -41,7 +41,7 @@ class Items:
             row["retry_of_id"] = old.id
             if old.status == "succeeded":
                 row.update(status="succeeded", result=old.result, finished_at=database.now(), announce_at=None)
-                self.drafts.append(Draft(row["id"], events.JobSucceeded(reused=True)))
+                self.drafts += [lifecycle.queued(row), Draft(row["id"], events.JobSucceeded(reused=True))]
             else:
                 self.copies.append((old.id, row["id"]))
 

@@ -118,7 +118,7 @@ def test_items_behind_the_limit_say_what_they_wait_for(settings):
     assert [(item.status, item.waiting_on) for item in items(run)] == [
         ("queued", None), ("suspended", {"reason": "limit"}), ("suspended", {"reason": "limit"}),
     ]  # fmt: skip
-    assert len(said(run, "job.queued")) == 2, "the root and the item that was let in"
+    assert len(said(run, "job.queued")) == 3, "the root, the foreach job and the item that was let in"
 
 
 def test_a_limit_of_one_runs_a_long_list_without_a_deep_stack():
