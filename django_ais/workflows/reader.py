@@ -35,7 +35,7 @@ JOINS = ("all_succeeded", "none_failed", "any_succeeded", "all_done")
 ON_ITEM_FAILURE = ("stop", "collect", "ignore")
 # Names that an expression can never read, because they mean something else there.
 RESERVED = ("inputs", "jobs", "loop", "run", "failure", "true", "false", "null", "in")
-LARGEST_PRIORITY = 32_767  # a small integer in every database
+LARGEST_PRIORITY = 100  # the scale of jobs.dispatch
 MAX_FOREACH_ITEMS = 100_000
 _NO_QUEUE: dict[str, Json] = {"queue": None, "priority": None}
 _NAME = re.compile(r"\w[\w.-]{0,99}")
