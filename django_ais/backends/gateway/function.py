@@ -18,7 +18,7 @@ import importlib
 import inspect
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import aclosing, nullcontext
 from functools import partial
 from typing import Any, ClassVar
@@ -181,10 +181,18 @@ async def _pulled(iterator: Iterator[Any]) -> AsyncGenerator[Any, None]:
                 return
             yield value
     finally:
-        closing = thread.submit(run, _close, iterator)  # after the step that may still be running
+        closing = _submitted(thread, run, iterator)  # after the step that may still be running
         thread.shutdown(wait=False)
-        if not is_stepping:
+        if closing is not None and not is_stepping:
             await asyncio.wrap_future(closing)
+
+
+def _submitted(thread: ThreadPoolExecutor, run: Callable[..., Any], iterator: Iterator[Any]) -> Future[Any] | None:
+    """Have the thread close a generator; None when the interpreter ends, and the generator with it."""
+    try:
+        return thread.submit(run, _close, iterator)
+    except RuntimeError:
+        return None
 
 
 def _close(iterator: Iterator[Any]) -> None:
