@@ -42,6 +42,7 @@ from django_ais.workers import BaseWorker, Child, ChildResult
 
 logger = logging.getLogger("django_ais.runner")
 
+ENDING = "after interpreter shutdown"  # what Python says to whoever wants a thread while the process ends
 BUSY_SECONDS = 1.0  # come again: this process runs a job that must be alone
 DATABASE_DOWN_SECONDS = 2.0
 BROKEN_SECONDS = 10.0  # come again: something around the job is broken, a deploy perhaps
@@ -145,7 +146,9 @@ class Run:
             if self._attempt.lease.ended is not None:
                 raise LeaseLost(f"the database failed and the lease is gone: {error}") from error
             return self._failed(error)
-        except Exception as error:  # noqa: BLE001 - the runner's edge: whatever a hook raises fails the attempt
+        except Exception as error:  # the runner's edge: whatever a hook raises fails the attempt
+            if ENDING in str(error):
+                raise LeaseLost("this process is ending; another will take the job up") from error
             return self._failed(error)
 
     def _work(self) -> Moved:
