@@ -42,7 +42,7 @@ def _answer(process: subprocess.Popen[str]) -> dict[str, Any]:
     assert process.stdout is not None
     line = process.stdout.readline()
     if not line:
-        raise RuntimeError(f"The peer {process.args} ended with code {process.wait()}; its reason is above.")
+        raise RuntimeError(f"The peer {process.args!r} ended with code {process.wait()}; its reason is above.")
     return dict(json.loads(line))
 
 

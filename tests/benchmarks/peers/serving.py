@@ -42,7 +42,7 @@ def address(database: str) -> str:
     with psycopg.connect(f"{server} dbname=postgres", autocommit=True) as connection:
         there = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (database,)).fetchone()
         if there is None:
-            connection.execute(f"CREATE DATABASE {database}")  # type: ignore[call-overload]
+            connection.execute(f"CREATE DATABASE {database}")
     return f"{server} dbname={database}"
 
 
