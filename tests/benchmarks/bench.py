@@ -1,4 +1,4 @@
-"""``python3 run.py bench [NAME ...] [--quick]``: how fast, beside a bare loop and beside peers doing the same work.
+"""``python3 run.py bench [NAME ...]``: how fast, beside a bare loop and, with ``--peers``, beside other libraries.
 
 Each benchmark prints rows of figures; ratios are to the bare PostgreSQL loop of the same run, or to a peer where one is
 installed. Absolute figures belong to the machine: quote ratios, from a quiet one, and the median of several runs.
@@ -27,7 +27,17 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"any of: {', '.join(NAMES)} (default: all)")
     parser.add_argument("--quick", action="store_true", help="a tenth of the work: to see that it runs")
     parser.add_argument("--db", choices=["postgres", "sqlite"], default="postgres")
+    parser.add_argument(
+        "--peers", action="store_true", help="the same work on other libraries too (noop steps latency)"
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=1, help="repeat those three in turns and print medians (default: 1)"
+    )
     options = parser.parse_args(arguments)
+    if options.peers and options.db != "postgres":
+        parser.error("--peers needs --db postgres: the peers keep their jobs there")
+    if options.rounds < 1:
+        parser.error("--rounds must be 1 or more")
     if unknown := set(options.names) - set(NAMES):
         parser.error(f"no benchmark named {', '.join(sorted(unknown))}; there are: {', '.join(NAMES)}")
     os.chdir(ROOT)
@@ -41,7 +51,8 @@ def main(arguments: list[str]) -> int:
             postmaster = server.pid
         from tests.benchmarks.measuring import Site
 
-        site = Site.prepare(postmaster=postmaster, scale=0.1 if options.quick else 1.0)
+        scale = 0.1 if options.quick else 1.0
+        site = Site.prepare(postmaster=postmaster, scale=scale, peers=options.peers, rounds=options.rounds)
         for name in options.names or NAMES:
             importlib.import_module(f"tests.benchmarks.{name}").run(site)
     return 0

@@ -36,7 +36,7 @@ def run(site: Site) -> None:
             with connection.cursor() as cursor:
                 cursor.execute(FILL, [max(wanted - there, 0)])
                 cursor.execute("ANALYZE")
-            figures = measure(site, table, f"among {wanted:,} rows", site.count(JOBS), workers, 0.0)
+            figures = measure(site, table, f"among {wanted:,} rows", site.count(JOBS), workers)
             first = first or figures
         table.add("last against first", **{"CPU us/job": figures["CPU us/job"] / first["CPU us/job"]})
     _plans(table)

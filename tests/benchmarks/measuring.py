@@ -24,9 +24,11 @@ class Site:
 
     scale: float
     postmaster: int | None
+    peers: bool = False
+    rounds: int = 1
 
     @classmethod
-    def prepare(cls, *, postmaster: int | None, scale: float) -> Site:
+    def prepare(cls, *, postmaster: int | None, scale: float, peers: bool = False, rounds: int = 1) -> Site:
         """Set Django up on an empty, migrated database."""
         os.environ.update(
             DJANGO_SETTINGS_MODULE="tests.settings",
@@ -42,7 +44,7 @@ class Site:
         from django.core.management import call_command
 
         call_command("migrate", verbosity=0)
-        return cls(scale=scale, postmaster=postmaster)
+        return cls(scale=scale, postmaster=postmaster, peers=peers, rounds=rounds)
 
     def count(self, number: int) -> int:
         """How many, at this scale."""

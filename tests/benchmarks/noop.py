@@ -3,40 +3,52 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from tests.benchmarks.measuring import Site, Table, await_all
+from tests.benchmarks.peers import rows as peers
+from tests.benchmarks.rounds import Figures, Row, interleave
 
 JOBS = 1000
 
 
 def run(site: Site) -> None:
-    """The `database` driver with two worker processes, the `memory` driver in this one; beside the bare loop."""
-    from django.test import override_settings
-
-    from tests import settings
-
-    table = Table("no-op jobs")
-    count = site.count(JOBS)
-    floor = _bare(site, table, count)
-    with site.workers() as workers:
-        measure(site, table, "queue 'database', 2 processes x 4", count, workers, floor)
-    with override_settings(DJANGO_AIS={**settings.DJANGO_AIS, "QUEUES": {"default": "memory"}}):
-        measure(site, table, "queue 'memory', 4 threads of this process", count, [], floor)
+    """The `database` driver with two worker processes, the `memory` driver in this one; the bare loop and the peers."""
+    interleave(site, Table("no-op jobs"), list(_rows(site, site.count(JOBS))), rate="jobs/s")
 
 
-def _bare(site: Site, table: Table, count: int) -> float:
-    if site.postmaster is None:
-        return 0.0
+def _rows(site: Site, count: int) -> Iterator[Row]:
+    if site.postmaster is not None:
+        yield Row("bare loop, 8 threads", lambda: _bare(site, count), "floor")
+    yield Row("queue 'database', 2 processes x 4", lambda: _database(site, count), "ours")
+    yield Row("queue 'memory', 4 threads of this process", lambda: _memory(site, count))
+    yield from peers.noop(site, count)
+
+
+def _bare(site: Site, count: int) -> Figures:
     from tests.benchmarks import bare
 
     before = site.cpu()
     figures = bare.noop(count)
-    table.add("bare loop, 8 threads", **figures, **{"CPU us/job": (site.cpu() - before) / count * 1e6})
-    return figures["jobs/s"]
+    return {**figures, "CPU us/job": (site.cpu() - before) / count * 1e6}
 
 
-def measure(site: Site, table: Table, what: str, count: int, workers: list[int], floor: float) -> dict[str, Any]:
+def _database(site: Site, count: int) -> Figures:
+    with site.workers() as workers:
+        return measured(site, count, workers)
+
+
+def _memory(site: Site, count: int) -> Figures:
+    from django.test import override_settings
+
+    from tests import settings
+
+    with override_settings(DJANGO_AIS={**settings.DJANGO_AIS, "QUEUES": {"default": "memory"}}):
+        return measured(site, count, [])
+
+
+def measured(site: Site, count: int, workers: list[int]) -> Figures:
     """Dispatch one by one while the workers run; wait for the last."""
     from django_ais import jobs
 
@@ -46,13 +58,16 @@ def measure(site: Site, table: Table, what: str, count: int, workers: list[int],
     dispatched = time.perf_counter() - begun
     await_all(ids)
     seconds = time.perf_counter() - begun
-    figures = {
+    return {
         "jobs/s": count / seconds,
         "dispatch us": dispatched / count * 1e6,
         "CPU us/job": (site.cpu(workers) - cpu) / count * 1e6,
         "xids/job": (site.transactions() - xids) / count,
     }
-    if floor:
-        figures["of the bare loop"] = figures["jobs/s"] / floor
+
+
+def measure(site: Site, table: Table, what: str, count: int, workers: list[int]) -> dict[str, Any]:
+    """The same, as a row of a table."""
+    figures = measured(site, count, workers)
     table.add(what, **figures)
     return figures

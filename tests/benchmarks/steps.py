@@ -3,27 +3,39 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 
 from tests.benchmarks.measuring import Site, Table, median
+from tests.benchmarks.peers import rows as peers
+from tests.benchmarks.rounds import Figures, Row, interleave
 
 WORKFLOWS, EACH = 100, 10
 
 
 def run(site: Site) -> None:
     """Inline, as the peers run: steps a second, milliseconds a workflow, writing transactions a step."""
+    interleave(site, Table("ten recorded steps"), list(_rows(site, site.count(WORKFLOWS))), rate="steps/s")
+
+
+def _rows(site: Site, count: int) -> Iterator[Row]:
+    if site.postmaster is not None:
+        yield Row("bare loop: one row a step", lambda: _bare(count), "floor")
+    yield Row("django-ais, inline", lambda: _inline(site, count), "ours")
+    yield from peers.steps(site, count, EACH)
+
+
+def _bare(count: int) -> Figures:
+    from tests.benchmarks import bare
+
+    return {"steps/s": bare.steps(count, EACH)}
+
+
+def _inline(site: Site, count: int) -> Figures:
     from django.test import override_settings
 
     from django_ais import jobs
     from tests import settings
 
-    table = Table("ten recorded steps")
-    count = site.count(WORKFLOWS)
-    floor = 0.0
-    if site.postmaster is not None:
-        from tests.benchmarks import bare
-
-        floor = bare.steps(count, EACH)
-        table.add("bare loop: one row a step", **{"steps/s": floor})
     with override_settings(DJANGO_AIS={**settings.DJANGO_AIS, "QUEUES": {"default": "immediate"}}):
         for _ in range(5):
             jobs.dispatch("bench.steps", EACH)
@@ -34,12 +46,9 @@ def run(site: Site) -> None:
             jobs.dispatch("bench.steps", EACH)
             took.append((time.perf_counter() - once) * 1000)
         seconds = time.perf_counter() - begun
-    figures = {
+    return {
         "steps/s": count * EACH / seconds,
         "p50 ms/workflow": median(took),
         "xids/step": (site.transactions() - xids) / count / EACH,
         "CPU us/step": (site.cpu() - cpu) / count / EACH * 1e6,
     }
-    if floor:
-        figures["of the bare loop"] = figures["steps/s"] / floor
-    table.add("django-ais, inline", **figures)
