@@ -11,12 +11,16 @@ import os
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import CancelledError
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from asgiref.sync import async_to_sync
 
 from django_ais.exceptions import JobError
+from django_ais.runtime import links
 from django_ais.runtime.leases import Lease
+
+LONG_SECONDS = 0.25  # a wait after which connecting again costs nothing beside it
 
 T = TypeVar("T")
 
@@ -45,11 +49,16 @@ def loop() -> asyncio.AbstractEventLoop:
 def run(work: Coroutine[Any, Any, T], lease: Lease) -> T:
     """Run a coroutine on the process's loop and wait; cancel it as soon as the lease ends or its time is over.
 
-    Raises what ended the lease.
+    Who waits long holds no database connection meanwhile: a process may have more calls open than the database takes
+    connections. Raises what ended the lease.
     """
     future = asyncio.run_coroutine_threadsafe(work, loop())
     outer, lease.on_end = lease.on_end, future.cancel
     try:
+        with suppress(TimeoutError):
+            return future.result(_shorter(LONG_SECONDS, lease.seconds_left))
+        if not future.done():
+            links.let_go()
         return future.result(lease.seconds_left)
     except (CancelledError, TimeoutError):
         future.cancel()
@@ -57,6 +66,10 @@ def run(work: Coroutine[Any, Any, T], lease: Lease) -> T:
         raise
     finally:
         lease.on_end = outer
+
+
+def _shorter(seconds: float, other: float | None) -> float:
+    return seconds if other is None else min(seconds, other)
 
 
 def call(hook: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:

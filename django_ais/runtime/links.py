@@ -40,6 +40,13 @@ def tidy() -> None:
             current.close_if_unusable_or_obsolete()
 
 
+def let_go() -> None:
+    """Close this thread's connections, or give them back to their pool; the next statement opens another."""
+    for current in connections.all(initialized_only=True):
+        if not current.in_atomic_block:
+            current.close()
+
+
 def close_kept() -> None:
     """Close the connections of threads that ran jobs; those threads must be at rest."""
     while _kept:

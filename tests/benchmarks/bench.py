@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> int:
         os.environ["AIS_TEST_DB"] = options.db
         postmaster = None
         if options.db == "postgres":
-            server = stack.enter_context(PostgresServer())
+            server = stack.enter_context(PostgresServer(options={"max_connections": "500"}))
             os.environ["AIS_TEST_PG_PORT"] = str(server.port)
             postmaster = server.pid
         from tests.benchmarks.measuring import Site
