@@ -103,6 +103,10 @@ class BaseBus:
         self.source_path = source
         self.options = parse_options(self.options_class, options, alias=alias, driver=type(self))
 
+    def wants(self, topic: str) -> bool:
+        """Whether anybody may be listening; False where the driver knows that nobody is."""
+        return True
+
     def publish(self, topic: str, envelopes: Sequence[Envelope]) -> int:
         """Tell subscribers of committed events; return how many frames the broker took. Never raises for its
         failure.

@@ -206,8 +206,9 @@ def publish(batch: Sequence[tuple[str, Sequence[dict[str, Any]]]]) -> None:
     """Tell the bus of committed events: (tenant, rows of one run) each."""
     bus = registry.buses["default"]
     for tenant, rows in batch:
-        envelopes = [_envelope(tenant, row) for row in rows]
-        bus.publish(tenancy.topic(tenant, rows[0]["root_id"]), envelopes)
+        topic = tenancy.topic(tenant, rows[0]["root_id"])
+        if bus.wants(topic):
+            bus.publish(topic, [_envelope(tenant, row) for row in rows])
 
 
 def _envelope(tenant: str, row: dict[str, Any]) -> Envelope:

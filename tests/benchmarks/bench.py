@@ -19,7 +19,7 @@ sys.path.insert(0, str(ROOT))
 
 from tests.harness.servers import PostgresServer  # noqa: E402
 
-NAMES = ("noop", "latency", "steps", "workflows", "fanout", "events", "growth", "sse")
+NAMES = ("noop", "latency", "steps", "workflows", "fanout", "events", "growth")
 
 
 def main(arguments: list[str]) -> int:
@@ -55,6 +55,7 @@ def main(arguments: list[str]) -> int:
         site = Site.prepare(postmaster=postmaster, scale=scale, peers=options.peers, rounds=options.rounds)
         for name in options.names or NAMES:
             importlib.import_module(f"tests.benchmarks.{name}").run(site)
+        site.close()
     return 0
 
 

@@ -46,6 +46,14 @@ class Site:
         call_command("migrate", verbosity=0)
         return cls(scale=scale, postmaster=postmaster, peers=peers, rounds=rounds)
 
+    def close(self) -> None:
+        """End this process's own threads before the database goes."""
+        from django_ais import registry
+        from django_ais.runtime import runner
+
+        registry.queues.reset()
+        runner.stop_services()
+
     def count(self, number: int) -> int:
         """How many, at this scale."""
         return max(int(number * self.scale), 10)

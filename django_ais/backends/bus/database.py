@@ -37,6 +37,10 @@ class DatabaseBus(BaseBus):
 
     carries_payload: ClassVar[bool] = False  # Does it carry the event, or only wake the reader up?
 
+    def wants(self, topic: str) -> bool:
+        """Nobody is told: followers look at the rows."""
+        return False
+
     def _publish(self, topic: str, frames: Sequence[bytes]) -> int:
         return len(frames)
 

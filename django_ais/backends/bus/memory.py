@@ -23,6 +23,10 @@ class MemoryBus(BaseBus):
         self._lock = threading.Lock()
         self._listeners: dict[str, set[MemorySubscription]] = defaultdict(set)
 
+    def wants(self, topic: str) -> bool:
+        """Whether a subscription of this process listens."""
+        return topic in self._listeners
+
     def _publish(self, topic: str, frames: Sequence[bytes]) -> int:
         with self._lock:
             listeners = list(self._listeners.get(topic, ()))
