@@ -21,7 +21,7 @@ def quick(settings):
     settings.DJANGO_AIS = {
         **settings.DJANGO_AIS,
         "QUEUES": {"default": "database"},
-        "LEASE_SECONDS": 0.001,
+        "LEASE_SECONDS": 0.000001,
         "ANNOUNCE_AGAIN_SECONDS": 3600,
     }
 
