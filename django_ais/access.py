@@ -7,6 +7,7 @@ and a run, and good for `TICKET_SECONDS`.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass
 from typing import Any
@@ -19,12 +20,13 @@ from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 
 from django_ais import tenancy
-from django_ais.exceptions import JobNotFoundError
-from django_ais.models import JobPacket
-from django_ais.runtime import database
+from django_ais.exceptions import JobNotFoundError, WorkflowNotFoundError
+from django_ais.models import JobPacket, Workflow
+from django_ais.runtime import catalog, database
 
 TICKET_SECONDS = 60
 TICKET_SALT = "django_ais.ticket"
+MISSING = "There is no such job, or it is not yours."
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +61,30 @@ def visible_to(who: Visitor, job_id: UUID, action: str) -> JobPacket:
         jobs = JobPacket.objects.using(database.database()).select_related("root")
         job = jobs.for_tenant(who.tenant).filter(id=job_id).first()
     if job is None or not tenancy.authorize(who.user, action, job):
-        raise JobNotFoundError("There is no such job, or it is not yours.")
+        raise JobNotFoundError(MISSING)
     return job
+
+
+def visible_run(who: Visitor, run: UUID) -> JobPacket:
+    """The root job of a run that the visitor may view. Raises `JobNotFoundError`, for a job within a run too."""
+    root = visible_to(who, run, "view")
+    if root.parent_id is not None:
+        raise JobNotFoundError(MISSING)
+    return root
+
+
+def startable(who: Visitor, workflow: str) -> Workflow:
+    """The newest version of a workflow, if somebody who is logged in may start it from outside.
+
+    Raises `WorkflowNotFoundError`, the same for none and for not theirs.
+    """
+    found = None
+    if who.tenant is not None and who.user.is_authenticated and "@" not in workflow:
+        with suppress(WorkflowNotFoundError):
+            found = catalog.find(workflow, tenant=who.tenant)
+    if found is None or not tenancy.authorize(who.user, "start", found):
+        raise WorkflowNotFoundError("There is no such workflow, or you may not start it.")
+    return found
 
 
 def ticket(who: Visitor, run: UUID) -> str:
@@ -76,7 +100,15 @@ def visitor_of(presented: str, run: UUID) -> Visitor:
             return Visitor(get_user_model()._default_manager.get(pk=signed["user"]), signed["tenant"])
     except (signing.BadSignature, KeyError, TypeError, ValueError, ValidationError, get_user_model().DoesNotExist):
         pass
-    raise JobNotFoundError("There is no such job, or it is not yours.")
+    raise JobNotFoundError(MISSING)
+
+
+def renewed(who: Visitor) -> Visitor:
+    """The visitor with the account as it is now: a socket outlives what was known when it was opened."""
+    model = get_user_model()
+    if not isinstance(who.user, model):
+        return who
+    return Visitor(model._default_manager.filter(pk=who.user.pk).first() or AnonymousUser(), who.tenant)
 
 
 def still_allowed(pairs: Iterable[tuple[Visitor, UUID]]) -> set[tuple[str, UUID]]:

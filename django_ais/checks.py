@@ -64,11 +64,11 @@ def _uses_default_gateway(worker: type) -> bool:
 def _build(build: Callable[[str], Any], aliases: Iterable[str], *, hint: str, id: str) -> Iterable[CheckMessage]:
     for alias in aliases:
         try:
-            driver = build(alias)
+            sentences = build(alias).check()
         except AisError as error:
             yield Error(str(error), hint=hint, id=id)
         else:
-            for sentence in driver.check():
+            for sentence in sentences:
                 yield Warning(sentence, id="django_ais.W001")
 
 

@@ -95,7 +95,8 @@ class Settings(BaseModel):
     )
     authorizer: str = Field(
         default="django_ais.tenancy.owner_or_permission",
-        description="Dotted path of `(user, action, job) -> bool`, for view, inspect, cancel, retry and resume.",
+        description="Dotted path of `(user, action, job) -> bool`, for view, inspect, cancel, retry and resume; "
+        "for start the third is a workflow.",
     )
     stream_limit: int = Field(default=5_000, ge=1, description="Open streams of one server process.")
     stream_limit_per_user: int = Field(default=20, ge=1, description="Open streams of one user in a server process.")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Mapping
+import importlib.util
+import sys
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -30,6 +31,15 @@ def parse_options(
         raise ConfigurationError(
             f"OPTIONS of '{alias}' ({driver.__name__}): {field}: {first['msg']}. Options it knows: {known}."
         ) from None  # what is chained shows the values, and some are secrets
+
+
+def missing_modules(names: Iterable[str]) -> list[str]:
+    """Which of these top-level modules are not installed. None of them is imported."""
+    return [name for name in names if sys.modules.get(name) is None and not _is_found(name)]
+
+
+def _is_found(name: str) -> bool:
+    return name not in sys.modules and importlib.util.find_spec(name) is not None
 
 
 def load(path: str) -> Any:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import datetime
-from functools import wraps
+from functools import cache, wraps
 from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
 
@@ -28,6 +28,7 @@ from django_ais.retry import JobConfig
 from django_ais.runtime import admission, bridge, catalog, database, lifecycle, relay, sql, stopping, streams
 from django_ais.runtime.database import Raw
 from django_ais.runtime.lifecycle import Values
+from django_ais.runtime.source import due_jobs
 from django_ais.states import JobStatus
 from django_ais.values import canonical
 from django_ais.workflows.schemas import validate_inputs
@@ -236,7 +237,7 @@ def resume(job: UUID | str | JobPacket) -> JobPacket:
 
 def _create(row: Values) -> JobPacket:
     if row["idempotency_key"] is None:
-        lifecycle.create_root(row)
+        lifecycle.create_root(row, wake_up=due_jobs.wake_up)
     elif not _write(lambda: lifecycle.create_once(row)):
         return _existing(row)
     database.after_commit(relay.tell_queued, row)
@@ -261,11 +262,14 @@ def _write(work: Callable[[], R]) -> R:
 
 def _instance(row: Values) -> JobPacket:
     moment = database.moment()
-    fields = {name: moment if isinstance(value, Raw) else value for name, value in row.items()}
-    job = JobPacket(**fields)
-    job._state.adding = False
-    job._state.db = database.database()
-    return job
+    values = {**_blank(), **{name: moment if type(value) is Raw else value for name, value in row.items()}}
+    return JobPacket.from_db(database.database(), list(values), list(values.values()))
+
+
+@cache
+def _blank() -> Values:
+    """What the columns of a job are that its dispatch does not name."""
+    return {field.attname: field.get_default() for field in JobPacket._meta.concrete_fields}
 
 
 def _id(job: UUID | str | JobPacket) -> UUID:

@@ -105,17 +105,27 @@ class JobPacket(models.Model):
     error = models.JSONField(null=True)
     config = models.JSONField(default=dict)
 
-    parent = models.ForeignKey("self", models.CASCADE, null=True, related_name="children", db_constraint=False)
-    root = models.ForeignKey("self", models.CASCADE, related_name="+", db_constraint=False)
+    parent = models.ForeignKey(
+        "self", models.CASCADE, null=True, related_name="children", db_constraint=False, db_index=False
+    )
+    root = models.ForeignKey("self", models.CASCADE, related_name="+", db_constraint=False, db_index=False)
     depth = models.PositiveSmallIntegerField(default=0)
-    retry_of = models.ForeignKey("self", models.SET_NULL, null=True, related_name="retries_of", db_constraint=False)
-    workflow = models.ForeignKey("Workflow", models.PROTECT, null=True, related_name="runs")
+    retry_of = models.ForeignKey(
+        "self", models.SET_NULL, null=True, related_name="retries_of", db_constraint=False, db_index=False
+    )
+    workflow = models.ForeignKey("Workflow", models.PROTECT, null=True, related_name="runs", db_index=False)
     workflow_job = models.CharField(max_length=100, null=True)  # noqa: DJ001 (null: not of a workflow)
     item = models.PositiveIntegerField(null=True)
 
     tenant = models.CharField(max_length=100, default="", blank=True)
     user = models.ForeignKey(
-        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+", db_constraint=False
+        settings.AUTH_USER_MODEL,
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        db_constraint=False,
+        db_index=False,
     )
     idempotency_key = models.CharField(max_length=200, null=True)  # noqa: DJ001 (null: never equal to another)
 
@@ -156,10 +166,18 @@ class JobPacket(models.Model):
             ("resume_jobpacket", _("Can resume jobs")),
         ]
         constraints = [
-            models.UniqueConstraint(fields=["tenant", "type", "idempotency_key"], name="ais_job_idempotency"),
+            models.UniqueConstraint(
+                fields=["tenant", "type", "idempotency_key"],
+                name="ais_job_idempotency",
+                condition=Q(idempotency_key__isnull=False),
+            ),
         ]
         indexes = [
+            # Every change of status writes an entry into each index that has the row: few, and partial where they can.
             models.Index(fields=["root", "depth"], name="ais_job_root"),
+            models.Index(fields=["retry_of"], name="ais_job_retry_of", condition=Q(retry_of__isnull=False)),
+            models.Index(fields=["workflow"], name="ais_job_workflow", condition=Q(workflow__isnull=False)),
+            models.Index(fields=["user"], name="ais_job_user", condition=Q(user__isnull=False)),
             models.Index(fields=["parent", "status", "item"], name="ais_job_parent", condition=Q(parent__isnull=False)),
             models.Index(fields=["tenant", "-created_at"], name="ais_job_tenant"),
             models.Index(
@@ -225,7 +243,8 @@ class AgentEvent(models.Model):
     """One event of a run. ``seq`` counts 1, 2, 3, ... within the root, in commit order, without a hole."""
 
     root = models.ForeignKey(JobPacket, models.CASCADE, related_name="run_events", db_constraint=False, db_index=False)
-    job = models.ForeignKey(JobPacket, models.CASCADE, related_name="events", db_constraint=False)
+    # A job goes with its run, and its events with their root: no index of their own. Ask by root and job.
+    job = models.ForeignKey(JobPacket, models.DO_NOTHING, related_name="events", db_constraint=False, db_index=False)
     seq = models.BigIntegerField()
     type = models.CharField(max_length=100)
     data = models.JSONField(default=dict)

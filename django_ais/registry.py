@@ -22,15 +22,16 @@ from django.utils.module_loading import import_string
 
 from django_ais import conf
 from django_ais.buses import BaseBus
+from django_ais.drivers import missing_modules
 from django_ais.exceptions import ConfigurationError, UnknownDriverError, UnknownWorkerError
 from django_ais.gateways import BaseGateway
 from django_ais.queues import BaseQueue
 
 HANDLER = "django_ais.runtime.runner.handle"
+HOST = "django_ais.runtime.host.host"
 QUEUE_SOURCE = "django_ais.runtime.source.due_jobs"
 BUS_SOURCE = "django_ais.runtime.reading.committed"
-NOT_YET = {"celery", "dramatiq", "rq", "nats", "django_tasks", "redis", "postgres", "channels"}
-EXTRAS = {"dramatiq", "rq", "nats", "channels", "postgres", "openai", "anthropic", "pydantic-ai"}
+EXTRAS = {"dramatiq", "django_tasks", "rq", "nats", "channels", "postgres", "openai", "anthropic", "pydantic-ai"}
 
 W = TypeVar("W", bound=type)
 D = TypeVar("D", BaseQueue, BaseBus, BaseGateway)
@@ -91,6 +92,7 @@ class Drivers(Generic[D]):
         self._configure = configure
         self._lock = threading.Lock()
         self._instances: dict[tuple[int, str], D] = {}
+        self._found: dict[str, Any] = {}  # classes by entry point; a forked process need not look for them again
 
     def __getitem__(self, alias: str) -> D:
         """The driver of an alias. Raises `ConfigurationError` for an unknown alias, driver or option."""
@@ -109,7 +111,7 @@ class Drivers(Generic[D]):
 
     def _paths(self) -> dict[str, Any]:
         if self._kind == "queue":
-            return {"handler": HANDLER, "source": QUEUE_SOURCE}
+            return {"handler": HANDLER, "host": HOST, "source": QUEUE_SOURCE}
         return {"source": BUS_SOURCE, "keys": bus_keys()} if self._kind == "bus" else {}
 
     def load(self, backend: str) -> Callable[..., D]:
@@ -117,15 +119,25 @@ class Drivers(Generic[D]):
         try:
             found: Any = import_string(backend) if "." in backend else self._entry_point(backend)
         except ImportError as error:
-            extra = f" Try: pip install 'django-ais[{backend}]'." if backend in EXTRAS else ""
             raise ConfigurationError(
-                f"The {self._kind} driver {backend!r} cannot be imported: {error}.{extra}"
+                f"The {self._kind} driver {backend!r} cannot be imported: {error}.{_advice(backend)}"
             ) from error
         if not (isinstance(found, type) and issubclass(found, self._base)):
             raise ConfigurationError(f"{backend!r} is not a {self._kind} driver: it must be a {self._base.__name__}.")
+        if missing := missing_modules(getattr(found, "needs", ())):
+            raise ConfigurationError(
+                f"The {self._kind} driver {backend!r} needs {' and '.join(missing)}, which is not installed."
+                f"{_advice(backend)}"
+            )
         return found
 
     def _entry_point(self, name: str) -> Any:
+        """What an entry point names, kept: every installed distribution is read to find it."""
+        if name not in self._found:
+            self._found[name] = self._find(name)
+        return self._found[name]
+
+    def _find(self, name: str) -> Any:
         from stevedore.driver import DriverManager
         from stevedore.exception import NoMatches
 
@@ -146,8 +158,6 @@ class Drivers(Generic[D]):
 
     def _unknown(self, name: str, installed: list[str]) -> str:
         text = f"No {self._kind} driver named {name!r}. Installed: {', '.join(installed) or 'none'}."
-        if name in NOT_YET:
-            return f"{text} This version does not have it yet; set BACKEND to an installed one."
         return text + conf.did_you_mean(name, installed)
 
     @contextmanager
@@ -167,9 +177,14 @@ class Drivers(Generic[D]):
         """Close and forget this process's instances."""
         with self._lock:
             instances, self._instances = self._instances, {}
+            self._found = {}
         for (pid, _), instance in instances.items():
             if pid == os.getpid() and hasattr(instance, "close"):
                 instance.close()
+
+
+def _advice(backend: str) -> str:
+    return f" Try: pip install 'django-ais[{backend}]'." if backend in EXTRAS else ""
 
 
 def bus_keys() -> list[bytes]:

@@ -6,6 +6,7 @@ The decision is made here; the act (one UPDATE and one event) is `runtime.lifecy
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -112,7 +113,13 @@ class JobConfig(RetryPolicy):
     def updated(self, raw: Mapping[str, Any]) -> JobConfig:
         """This config with the keys of ``raw`` that are ours laid over it. Raises ValidationError."""
         mine = {key: value for key, value in raw.items() if key in JobConfig.model_fields}
-        return JobConfig(**{**self.model_dump(), **mine})
+        return self if not mine else JobConfig(**{**self.model_dump(), **mine})
+
+
+@lru_cache(maxsize=256)
+def limits_of(timeout: float | None, policy: RetryPolicy) -> JobConfig:
+    """The config of a worker's jobs, before their own."""
+    return JobConfig(timeout=timeout, **{name: getattr(policy, name) for name in type(policy).model_fields})
 
 
 def foreign_keys(raw: Mapping[str, Any]) -> dict[str, Any]:

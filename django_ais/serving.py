@@ -11,7 +11,7 @@ import asyncio
 import logging
 import random
 from collections import Counter
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -43,7 +43,8 @@ Ending = Literal["left", "slow", "rotated", "revoked", "draining"]
 class Grant:
     """What a view has allowed: to follow a run after a number, as ``is_staff`` may see it.
 
-    ``wait`` makes it a long-poll of that many seconds for at most ``limit`` events; None a stream.
+    ``form`` makes the format of the one stream. ``wait`` makes it a long-poll of that many seconds for at most
+    ``limit`` events; None a stream.
     """
 
     who: Visitor
@@ -52,6 +53,11 @@ class Grant:
     is_staff: bool = False
     wait: float | None = None
     limit: int = 100
+    form: Callable[..., wire.Format] = wire.Native
+
+    def formed(self) -> wire.Format:
+        """A new format, as this visitor may see it."""
+        return self.form(is_staff=self.is_staff)
 
 
 @dataclass(slots=True)
@@ -78,7 +84,7 @@ class Stream:
         now = asyncio.get_running_loop().time()
         rotation = conf.current().stream_rotation_seconds * random.uniform(0.8, 1.2)  # noqa: S311 (jitter)
         self.grant = grant
-        self.form = wire.Native(is_staff=grant.is_staff)
+        self.form = grant.formed()
         self.after = grant.after
         self.ends_at = now + (rotation if seconds is None else min(seconds, rotation))
         self.ending: Ending | None = None
@@ -90,21 +96,35 @@ class Stream:
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """What goes to the client, in whole frames, until the run or this stream ends. Use it within ``aclosing``."""
         yield self.form.opening(self.after)
+        async with aclosing(self.batches()) as batches:
+            async for batch in batches:
+                if chunk := self.form.frames(batch) if batch else wire.KEEPALIVE:
+                    self._said_at = asyncio.get_running_loop().time()
+                    yield chunk
+                if self.form.is_over:
+                    break
+        if closing := self.form.closing():
+            yield closing
+
+    async def batches(self) -> AsyncGenerator[list[Envelope], None]:
+        """The events, until the run or this stream ends; an empty list where a keepalive is due. Use it within
+        ``aclosing``.
+        """
         async with aclosing(streams.batches(self.grant.run, after=self.after)) as batches:
             async for batch in batches:
                 if batch and not self.ending:
                     self.after = batch[-1].seq
-                    yield self._say(self.form.frames(batch))
+                    yield batch
                 elif self._is_silent():
-                    yield self._say(wire.KEEPALIVE)
+                    yield []
                 if self.ending:
                     break
-        if self.ending:
-            yield self.form.closing()
 
-    def _say(self, chunk: bytes) -> bytes:
-        self._said_at = asyncio.get_running_loop().time()
-        return chunk
+    async def sent(self, sending: Awaitable[None]) -> None:
+        """Await a send, noting since when, for the watch over stuck clients."""
+        self.sending_since = self._said_at = asyncio.get_running_loop().time()
+        await sending
+        self.sending_since = None
 
     def _is_silent(self) -> bool:
         """Whether the keepalive would be late at the next look."""

@@ -15,7 +15,7 @@ from django.utils.module_loading import import_string
 
 from django_ais import conf
 
-ACTIONS = ("view", "inspect", "cancel", "retry", "resume")
+ACTIONS = ("view", "inspect", "cancel", "retry", "resume", "start")
 STAFF_ACTIONS = frozenset({"inspect"})  # what owning a job is not enough for: payloads, tool arguments, error texts
 
 
@@ -36,7 +36,10 @@ def tenant_of(request: HttpRequest) -> str | None:
 
 
 def authorize(user: Any, action: str, job: Any) -> bool:
-    """Whether a user may do one of `ACTIONS` to a job of the right tenant (``AUTHORIZER``)."""
+    """Whether a user may do one of `ACTIONS` to a job of the right tenant (``AUTHORIZER``).
+
+    ``start`` is asked of a `Workflow` instead: may its runs be started from outside, by a front end?
+    """
     return bool(import_string(conf.current().authorizer)(user, action, job))
 
 
@@ -48,8 +51,11 @@ def one_tenant(request: HttpRequest) -> str | None:
 def owner_or_permission(user: Any, action: str, job: Any) -> bool:
     """The authorizer unless the project has one: who started the run, or who has ``django_ais.<action>_jobpacket``.
 
-    Nobody who is not logged in, and no account that is switched off. `STAFF_ACTIONS` need the permission.
+    Nobody who is not logged in, and no account that is switched off. `STAFF_ACTIONS` need the permission. Nobody may
+    ``start``: which workflows are for front ends is the project's to say.
     """
+    if action == "start":
+        return False
     if user is None or not user.is_authenticated or not user.is_active:
         return False
     owner = job.user_id if job.parent_id is None else job.root.user_id

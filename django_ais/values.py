@@ -86,6 +86,8 @@ def sanitised(value: Any) -> Any:
 
 def shortened(data: dict[str, Any], *, limit: int) -> dict[str, Any]:
     """An event's data cut to about ``limit`` bytes: the largest values are cut (text) or replaced by their size."""
+    if len(json.dumps(data, default=str)) <= limit:  # in ASCII, which is never shorter
+        return data
     sizes = {key: len(json.dumps(item, ensure_ascii=False, default=str).encode()) for key, item in data.items()}
     if sum(sizes.values()) <= limit:
         return data

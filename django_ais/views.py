@@ -1,82 +1,39 @@
 """Jobs and their events over HTTP.
 
 Every answer is about a job that this request may touch; anything else is 404, the same for none and for not yours. The
-views are plain ones, authorised by the project's own middleware; under ``django_ais.asgi`` a stream that `events`
-allows is sent beside Django. Without that wrapper `events` sends it itself: enough for development, and under WSGI for
-`WSGI_SECONDS` at a time.
+views are plain ones, authorised by the project's own middleware; how a stream that `events` allows is sent is said in
+`answers`.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
-from contextlib import aclosing
-from functools import wraps
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
-from django.conf import settings
-from django.core.handlers.asgi import ASGIRequest
-from django.db import transaction
-from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.views.decorators.http import require_GET, require_POST, require_safe
 
 from django_ais import access, jobs, serving, tenancy, wire
 from django_ais.access import Visitor
+from django_ais.answers import answering, entrance_of, granted, on_the_bridge, refusal, state, streamed
 from django_ais.events import Envelope
-from django_ais.exceptions import DispatchError, IllegalTransitionError, JobNotFoundError, TooManyStreamsError
-from django_ais.models import JobCounters, JobPacket
-from django_ais.runtime import bridge, database, reading
-from django_ais.serving import Entrance, Grant
+from django_ais.exceptions import DispatchError
+from django_ais.models import JobPacket
+from django_ais.runtime import reading
+from django_ais.serving import Grant
 
-WSGI_SECONDS = 25.0  # a stream under WSGI holds a thread: the client comes back by itself
 MOST_WAIT_SECONDS = 25.0
 PAGE = 100
 
-View = Callable[..., HttpResponseBase]
-R = TypeVar("R")
 
-
-def _answering(view: View) -> View:
-    """Turn what a view raises into its answer; let nobody keep it; run it outside of ``ATOMIC_REQUESTS``."""
-
-    @wraps(view)
-    def answered(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        try:
-            response = view(request, *args, **kwargs)
-        except JobNotFoundError as error:
-            response = refusal(404, error.code, str(error))
-        except TooManyStreamsError as error:
-            response = refusal(error.status, error.code, str(error))
-        except (IllegalTransitionError, DispatchError) as error:
-            response = refusal(400 if isinstance(error, DispatchError) else 409, error.code, str(error))
-        for name, value in serving.HEADERS.items():
-            response[name] = value
-        return response
-
-    for alias in settings.DATABASES:
-        answered = transaction.non_atomic_requests(using=alias)(answered)
-    return answered
-
-
-def refusal(status: int, code: str, message: str) -> JsonResponse:
-    """An answer that says no."""
-    response = JsonResponse({"error": {"code": code, "message": message}}, status=status)
-    if status in (429, 503):
-        response["Retry-After"] = str(serving.RETRY_AFTER_SECONDS)
-    return response
-
-
-@_answering
+@answering
 @require_safe
 def events(request: HttpRequest, run: UUID) -> HttpResponseBase:
     """A run's events after a number: server-sent events, or with ``Accept: application/json`` a page of them."""
     presented = request.GET.get("ticket")
     who = access.visitor(request) if presented is None else access.visitor_of(presented, run)
-    root = access.visible_to(who, run, "view")
-    if root.parent_id is not None:
-        raise JobNotFoundError("There is no such job, or it is not yours.")
+    root = access.visible_run(who, run)
     try:
         grant = _grant(request, who, root)
     except ValueError as error:
@@ -110,13 +67,6 @@ def _number(text: str, name: str, *, most: int) -> int:
     return int(text)
 
 
-def _state(run: UUID) -> tuple[int, bool]:
-    """The number of a run's last event, and whether there will be no other."""
-    job = JobPacket.objects.using(database.database()).only("status").get(id=run)
-    counters = JobCounters.objects.using(database.database()).filter(job_id=run).first()
-    return counters.last_seq if counters else 0, job.is_terminal
-
-
 # -- a page of events
 
 
@@ -124,9 +74,9 @@ def _page(request: HttpRequest, grant: Grant) -> HttpResponseBase:
     found = _rows(grant)
     if found["events"] or found["is_over"] or not grant.wait or request.method == "HEAD":
         return JsonResponse(found)
-    if (entrance := _entrance(request)) is not None:
-        return _granted(entrance, grant)
-    return JsonResponse(serving.page_document(grant, _on_the_bridge(_wait(grant))))
+    if (entrance := entrance_of(request)) is not None:
+        return granted(entrance, grant)
+    return JsonResponse(serving.page_document(grant, on_the_bridge(_wait(grant))))
 
 
 async def _wait(grant: Grant) -> list[Envelope]:
@@ -135,7 +85,7 @@ async def _wait(grant: Grant) -> list[Envelope]:
 
 
 def _rows(grant: Grant) -> dict[str, Any]:
-    last, is_terminal = _state(grant.run)
+    last, is_terminal = state(grant.run)
     envelopes = reading.page(grant.run, grant.who.tenant or "", grant.after, limit=grant.limit)
     document = serving.page_document(grant, envelopes)
     document["is_over"] = is_terminal and document["next"] >= last
@@ -146,76 +96,25 @@ def _rows(grant: Grant) -> dict[str, Any]:
 
 
 def _stream(request: HttpRequest, grant: Grant) -> HttpResponseBase:
-    last, is_terminal = _state(grant.run)
+    last, is_terminal = state(grant.run)
     if is_terminal and grant.after >= last:
         return HttpResponse(status=204)  # tells EventSource to come back no more
-    if request.method == "HEAD":
-        return HttpResponse(content_type=wire.CONTENT_TYPE)
-    grant = Grant(grant.who, grant.run, min(grant.after, last), grant.is_staff)
-    if (entrance := _entrance(request)) is not None:
-        return _granted(entrance, grant)
-    if isinstance(request, ASGIRequest):
-        return StreamingHttpResponse(_chunks(grant), content_type=wire.CONTENT_TYPE)
-    return StreamingHttpResponse(_blocking(grant), content_type=wire.CONTENT_TYPE)
-
-
-def _entrance(request: HttpRequest) -> Entrance | None:
-    found = getattr(request, "scope", {}).get(Entrance.SCOPE_KEY)
-    return found if isinstance(found, Entrance) else None
-
-
-def _granted(entrance: Entrance, grant: Grant) -> HttpResponse:
-    entrance.grant = grant
-    response = HttpResponse(content_type=wire.CONTENT_TYPE)
-    response[Entrance.HEADER] = entrance.secret
-    return response
-
-
-async def _chunks(grant: Grant, seconds: float | None = None) -> AsyncGenerator[bytes, None]:
-    try:
-        with serving.open_streams().admit(grant, seconds=seconds) as stream:
-            async with aclosing(stream.chunks()) as chunks:
-                async for chunk in chunks:
-                    yield chunk
-    except TooManyStreamsError:
-        yield wire.retry()  # the status has been sent
-
-
-def _blocking(grant: Grant) -> Iterator[bytes]:
-    """The chunks for a thread, from the bridge's loop."""
-    chunks = _chunks(grant, WSGI_SECONDS)
-    try:
-        while (chunk := _on_the_bridge(_next(chunks))) is not None:
-            yield chunk
-    finally:
-        _on_the_bridge(_close(chunks))
-
-
-async def _close(chunks: AsyncGenerator[bytes, None]) -> None:
-    await chunks.aclose()
-
-
-async def _next(chunks: AsyncGenerator[bytes, None]) -> bytes | None:
-    return await anext(chunks, None)
-
-
-def _on_the_bridge(work: Coroutine[Any, Any, R]) -> R:
-    return asyncio.run_coroutine_threadsafe(work, bridge.loop()).result()
+    return streamed(request, Grant(grant.who, grant.run, min(grant.after, last), grant.is_staff))
 
 
 # -- tickets and jobs
 
 
-@_answering
+@answering
 @require_POST
 def ticket(request: HttpRequest, run: UUID) -> HttpResponseBase:
     """A ticket that opens this run's events for a minute: for ``EventSource``, which can send no header."""
     who = access.visitor(request)
-    access.visible_to(who, run, "view")
+    access.visible_run(who, run)
     return JsonResponse({"ticket": access.ticket(who, run), "seconds": access.TICKET_SECONDS}, status=201)
 
 
-@_answering
+@answering
 @require_GET
 def job(request: HttpRequest, job: UUID) -> HttpResponseBase:
     """A job as it is now."""
@@ -252,7 +151,7 @@ def _time(moment: Any) -> str | None:
     return None if moment is None else moment.isoformat()
 
 
-@_answering
+@answering
 @require_POST
 def cancel(request: HttpRequest, job: UUID) -> HttpResponseBase:
     """Cancel a job and everything below it. It may be told why: ``reason``, in JSON or a form."""
@@ -262,7 +161,7 @@ def cancel(request: HttpRequest, job: UUID) -> HttpResponseBase:
     return _told(who, jobs.get(found))
 
 
-@_answering
+@answering
 @require_POST
 def retry(request: HttpRequest, job: UUID) -> HttpResponseBase:
     """Run a finished run again and tell of the new one."""
@@ -270,7 +169,7 @@ def retry(request: HttpRequest, job: UUID) -> HttpResponseBase:
     return _told(who, jobs.get(jobs.retry(access.visible_to(who, job, "retry"))), status=201)
 
 
-@_answering
+@answering
 @require_POST
 def resume(request: HttpRequest, job: UUID) -> HttpResponseBase:
     """Let a job that is parked for a person go on."""

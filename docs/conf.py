@@ -12,7 +12,7 @@ version = release
 
 extensions = ["myst_parser"]
 source_suffix = {".md": "markdown"}
-exclude_patterns = ["changelog.d", "examples/document_intake/documents", "**/.*"]
+exclude_patterns = ["changelog.d", "examples/document_intake/documents", "examples/chat/node_modules", "**/.*"]
 nitpicky = True
 
 myst_heading_anchors = 4

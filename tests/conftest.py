@@ -1,7 +1,7 @@
 """What every test gets: settings, a database of its own, and no way out to the network.
 
-`AIS_TEST_DB=postgres` starts one private PostgreSQL for the session, here at import, because Django's settings name its
-port. pytest-django finds settings that are set up already.
+`AIS_TEST_DB=postgres` starts one private PostgreSQL for the session, and `AIS_TEST_QUEUE` the broker that its driver
+needs, here at import, because Django's settings name their ports. pytest-django finds settings that are set up already.
 """
 
 from __future__ import annotations
@@ -12,29 +12,46 @@ import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.harness.servers import MissingServer, PostgresServer, in_ci
+from django_ais.conformance.servers import MissingServer, NatsServer, PostgresServer, RedisServer, in_ci
 
 SESSION = ExitStack()
+UNIT = Path(__file__).parent / "unit"
+BROKERS: dict[str, type[NatsServer] | type[RedisServer]] = {
+    "celery": RedisServer,
+    "dramatiq": RedisServer,
+    "nats": NatsServer,
+    "rq": RedisServer,
+}
 
 
 def start_session() -> None:
     """Start what the settings name, tell it through the environment (child processes read it too), set Django up."""
     if "AIS_TEST_DIR" not in os.environ:
         os.environ["AIS_TEST_DIR"] = SESSION.enter_context(tempfile.TemporaryDirectory(prefix="ais-test-"))
-    if os.environ.get("AIS_TEST_DB") == "postgres" and "AIS_TEST_PG_PORT" not in os.environ:
-        try:
-            server = SESSION.enter_context(PostgresServer())
-        except MissingServer as error:
-            raise pytest.UsageError(str(error)) from error
-        os.environ["AIS_TEST_PG_PORT"] = str(server.port)
+    try:
+        start_servers()
+    except MissingServer as error:
+        raise pytest.UsageError(str(error)) from error
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
     import django
 
     django.setup()
+
+
+def start_servers() -> None:
+    """Start the database and the broker that the environment names, unless it says where they are."""
+    if os.environ.get("AIS_TEST_DB") == "postgres" and "AIS_TEST_PG_PORT" not in os.environ:
+        os.environ["AIS_TEST_PG_PORT"] = str(SESSION.enter_context(PostgresServer()).port)
+    kind = BROKERS.get(os.environ.get("AIS_TEST_QUEUE", ""))
+    if kind is not None and "AIS_TEST_BROKER_URL" not in os.environ:
+        broker = kind()
+        SESSION.enter_context(broker)
+        os.environ["AIS_TEST_BROKER_URL"] = broker.url
 
 
 start_session()
@@ -50,12 +67,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is only for ``--full``: tests marked so, and those whose one database is another."""
     if config.getoption("--full"):
         return
-    left_out = [item for item in items if item.get_closest_marker("full")]
+    left_out = [item for item in items if item.get_closest_marker("full") or not is_at_home(item)]
     if left_out:
         items[:] = [item for item in items if item not in left_out]
         config.hook.pytest_deselected(items=left_out)
+
+
+def is_at_home(item: pytest.Item) -> bool:
+    """Whether a test runs on this database in every run. A unit test that has no database runs once."""
+    marker = item.get_closest_marker("one_database")
+    if marker is None and (not item.path.is_relative_to(UNIT) or item.get_closest_marker("django_db")):
+        return True
+    return os.environ.get("AIS_TEST_DB", "sqlite") == (marker.args[0] if marker else "sqlite")
 
 
 @pytest.fixture(autouse=True)
@@ -81,11 +107,11 @@ def rested(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     if request.node.get_closest_marker("django_db"):
         from django_ais import registry
-        from django_ais.runtime import runner
+        from django_ais.runtime.host import host
 
         for drivers in (registry.queues, registry.buses, registry.gateways):
             drivers.reset()
-        runner.stop_services()
+        host.stop()
 
 
 @pytest.fixture

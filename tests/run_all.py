@@ -1,6 +1,7 @@
 """The whole check, in one order: lint, types, migrations, then the tests on SQLite and on PostgreSQL.
 
-`python3 run.py test` runs it. A red lint step ends it; a red database does not keep the other one from running.
+`python3 run.py test` runs it. A red lint step ends it; a red database does not keep the other one from running. The
+tests wait for other processes more than they compute, so four suites run side by side.
 With arguments (other than --full) it is pytest alone, on the database that AIS_TEST_DB names.
 """
 
@@ -9,14 +10,18 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import IO
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from tests.harness.servers import MissingServer, in_ci, postgres_folder  # noqa: E402
+from django_ais.conformance.servers import MissingServer, in_ci, postgres_folder  # noqa: E402
 
+QUEUES = "tests/conformance/test_queues.py"
 PYTHON = [sys.executable, "-m"]
 LINT = {
     "ruff check": [*PYTHON, "ruff", "check", "."],
@@ -51,34 +56,61 @@ def lint() -> dict[str, str]:
 
 
 def suites(arguments: list[str]) -> dict[str, str]:
+    """All suites side by side; the lines of the first are shown as they come, the others' at their end."""
     pytest = [*PYTHON, "pytest", *arguments]
-    return {
-        "lint": "passed",
-        "pytest on sqlite": run_step("pytest on sqlite", pytest, AIS_TEST_DB="sqlite"),
-        "pytest on postgres": postgres_suite(pytest),
+    queues, rest = [*pytest, QUEUES], [*pytest, "tests", "--ignore=tests/conformance"]
+    proofs = [*pytest, "tests/conformance", f"--ignore={QUEUES}"]
+    beside = {
+        "conformance of queues": [("sqlite", queues), ("postgres", queues)],
+        "conformance of the rest": [("sqlite", proofs)],
+        "pytest on postgres": [("postgres", rest)],
     }
+    outcomes = {"lint": "passed"}
+    with ThreadPoolExecutor() as pool:
+        running = {step: pool.submit(run_aside, parts) for step, parts in beside.items()}
+        outcomes["pytest on sqlite"] = run_step("pytest on sqlite", rest, "sqlite")
+        for step, suite in running.items():
+            outcomes[step], said = suite.result()
+            print(f"\n----- {step}, beside the others\n{said}", flush=True)
+    return outcomes
 
 
-def postgres_suite(command: list[str]) -> str:
-    """Without a PostgreSQL this fails in CI, and says so loudly on a laptop."""
-    try:
-        postgres_folder()
-    except MissingServer as error:
-        print(f"\n!!!!! pytest on postgres: NOT RUN. {error}", flush=True)
-        return "FAILED" if in_ci() else "NOT RUN"
-    return run_step("pytest on postgres", command, AIS_TEST_DB="postgres")
+def run_aside(parts: list[tuple[str, list[str]]]) -> tuple[str, str]:
+    """The gravest outcome of these commands, each with its database, one after the other; and what they said."""
+    found, started = [], time.monotonic()
+    with tempfile.TemporaryFile() as log:
+        for database, command in parts:
+            found.append(run_on(database, command, log))
+        log.seek(0)
+        said = log.read().decode(errors="replace")
+    outcome = next(gravest for gravest in ("FAILED", "NOT RUN", "passed") if gravest in found)
+    return outcome, f"{said}----- {outcome} in {time.monotonic() - started:.1f} s"
 
 
-def run_step(step: str, command: list[str], **environment: str) -> str:
+def run_on(database: str, command: list[str], log: IO[bytes]) -> str:
+    """One command. No PostgreSQL is a failure in CI, and a loud line on a laptop."""
+    if database == "postgres":
+        try:
+            postgres_folder()
+        except MissingServer as error:
+            log.write(f"!!!!! NOT RUN. {error}\n".encode())
+            log.flush()
+            return "FAILED" if in_ci() else "NOT RUN"
+    return "FAILED" if run(command, database, log) else "passed"
+
+
+def run_step(step: str, command: list[str], database: str | None = None) -> str:
     print(f"\n----- {step}", flush=True)
     started = time.monotonic()
-    outcome = "FAILED" if run(command, **environment) else "passed"
+    outcome = "FAILED" if run(command, database) else "passed"
     print(f"----- {step}: {outcome} in {time.monotonic() - started:.1f} s", flush=True)
     return outcome
 
 
-def run(command: list[str], **environment: str) -> int:
-    with subprocess.Popen(command, env={**os.environ, **environment}) as child:
+def run(command: list[str], database: str | None = None, log: IO[bytes] | None = None) -> int:
+    """The exit code of a child, which prints here or into a file."""
+    environment = {**os.environ, **({"AIS_TEST_DB": database} if database else {})}
+    with subprocess.Popen(command, env=environment, stdout=log, stderr=log) as child:
         while True:
             try:
                 return child.wait()

@@ -4,6 +4,7 @@
 AIS_TEST_DB                ``sqlite`` (default) or ``postgres``
 AIS_TEST_QUEUE             driver of the queue ``default``: ``memory`` unless said otherwise
 AIS_TEST_BUS               driver of the bus ``default``: ``memory`` unless said otherwise
+AIS_TEST_BROKER_URL        where the private broker of that queue listens; `tests.conftest` starts it and sets this
 AIS_TEST_PG_PORT           where the private PostgreSQL listens; `tests.conftest` starts it and sets this
 AIS_TEST_DIR               folder of the SQLite files (else: in memory); `tests.conftest` makes it and sets this
 AIS_TEST_TWO_DATABASES     ``1``: the tables of django_ais live in a second database, ``other``
@@ -93,8 +94,17 @@ if os.environ.get("AIS_TEST_TWO_DATABASES") == "1":
     DATABASES["other"] = database("ais_test_other")
     DATABASE_ROUTERS = ["tests.routers.OtherDatabase"]
 
+QUEUE: dict[str, Any] = {"BACKEND": os.environ.get("AIS_TEST_QUEUE", "memory")}
+if QUEUE["BACKEND"] in ("celery", "dramatiq", "nats", "rq"):
+    nobody = f"{'nats' if QUEUE['BACKEND'] == 'nats' else 'redis'}://127.0.0.1:1"  # never the machine's own broker
+    option = "broker_url" if QUEUE["BACKEND"] == "celery" else "url"
+    QUEUE["OPTIONS"] = {option: os.environ.get("AIS_TEST_BROKER_URL", nobody)}
+elif QUEUE["BACKEND"] == "django_tasks":
+    INSTALLED_APPS += ["django_tasks", "django_tasks_db"]
+    TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend", "QUEUES": []}}  # any queue name
+
 DJANGO_AIS = {
-    "QUEUES": {"default": os.environ.get("AIS_TEST_QUEUE", "memory")},
+    "QUEUES": {"default": QUEUE},
     "BUSES": {"default": os.environ.get("AIS_TEST_BUS", "memory")},
     "GATEWAYS": {"default": {"BACKEND": "scripted"}},
     **json.loads(os.environ.get("AIS_TEST_SETTINGS", "{}")),

@@ -34,7 +34,8 @@ Hooked = dict[signal.Signals, tuple[Handler, Handler]]  # the handler that was p
 Application = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 NOT_KEPT = {b"content-length", b"content-type", b"content-encoding", b"etag", Entrance.HEADER.lower().encode()}
-OPENING_AT_ONCE = 16  # requests for events that are inside of Django at a time
+OPENING_AT_ONCE = 16  # requests for streams that are inside of Django at a time
+FOLLOWED = ("events", "agui_connect", "ai_sdk_stream")
 TICKET = re.compile(rb"((?:^|&)ticket=)[^&]*")
 
 
@@ -47,15 +48,15 @@ def wrap(django_app: Application) -> Application:
     async def wrapped(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await _lifespan(receive, send)
-        elif scope["type"] == "http" and scope["method"] == "GET":
-            await _get(django_app, scope, receive, send)
+        elif scope["type"] == "http" and scope["method"] in ("GET", "POST"):
+            await _handle(django_app, scope, receive, send)
         else:
             await django_app(scope, receive, send)
 
     return wrapped
 
 
-async def _get(django_app: Application, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+async def _handle(django_app: Application, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
     allowed = await _authorise(django_app, scope, receive, send)
     if allowed is None:
         return
@@ -109,14 +110,18 @@ class _Answer:
 
 
 def _is_for_streams(scope: MutableMapping[str, Any]) -> bool:
-    """Whether the project's URLconf has our events at this address. It decides about turns, not about access."""
+    """Whether a client that comes back asks for this address. It decides about turns, not about access: a POST, whose
+    body may be long in coming, must hold none.
+    """
+    if scope["method"] != "GET":
+        return False
     path, root = scope["path"], scope.get("root_path", "")
     try:
         match = resolve(path[len(root) :] if root and path.startswith(root) else path)
     except Exception:  # Django itself will say what is wrong with the address or the URLconf
         logger.debug("%s is no address of a stream", path, exc_info=True)
         return False
-    return match.url_name == "events" and "django_ais" in match.app_names
+    return match.url_name in FOLLOWED and "django_ais" in match.app_names
 
 
 def _turns() -> asyncio.Semaphore:
@@ -130,15 +135,15 @@ async def _serve(stream: Stream, headers: Headers, receive: Receive, send: Send)
     watcher = asyncio.ensure_future(_await_disconnect(stream, receive))
     try:
         with stream.interruptible():
-            await _send(stream, send, start)
+            await stream.sent(send(start))
             async with aclosing(stream.chunks()) as chunks:
                 async for chunk in chunks:
-                    await _send(stream, send, _body(chunk, more=True))
+                    await stream.sent(send(_body(chunk, more=True)))
         if stream.ending in ("left", "slow"):
             return
         await send(_body(stream.form.closing() if stream.was_interrupted else b""))
     except JobNotFoundError:
-        await send(_body(b""))  # deleted since it was granted
+        await send(_body(stream.form.closing()))  # deleted since it was granted
     except Exception:  # whatever broke, the client comes back for the rest
         logger.exception("a stream of run %s broke off; its client may resume", stream.grant.run)
         await send(_body(stream.form.closing()))
@@ -158,13 +163,6 @@ async def _serve_page(stream: Stream, headers: Headers, receive: Receive, send: 
         await _answer_json(200, document, headers, send)
     finally:
         watcher.cancel()
-
-
-async def _send(stream: Stream, send: Send, message: Message) -> None:
-    """Send and note since when, for the watch over stuck clients."""
-    stream.sending_since = asyncio.get_running_loop().time()
-    await send(message)
-    stream.sending_since = None
 
 
 async def _await_disconnect(stream: Stream, receive: Receive) -> None:

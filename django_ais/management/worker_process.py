@@ -23,7 +23,8 @@ from django.db import DatabaseError
 
 from django_ais.management.workflow_files import counted
 from django_ais.models import JobPacket
-from django_ais.runtime import database, runner
+from django_ais.runtime import database
+from django_ais.runtime.host import host
 from django_ais.runtime.occupancy import occupancy
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -50,7 +51,7 @@ class WorkerProcess:
         """
         for number in SIGNALS:
             signal.signal(number, self._hear)
-        runner.sweeper.start()
+        host.start()
         consumer = self._begin("consumed", lambda: self._consume(self._stop))
         what, value = self._news.get()
         self._stop.set()
@@ -61,7 +62,7 @@ class WorkerProcess:
                 f"{self._drain_seconds:g} s for running jobs. A second signal stops at once."
             )
             value = 0
-        self._begin("drained", lambda: runner.drain(self._drain_seconds))
+        self._begin("drained", lambda: host.drain(self._drain_seconds))
         handed_back = self._await_drain()
         code = 1 if value is None or handed_back is None else value
         return self._leave(handed_back, code, consumer)
@@ -104,7 +105,7 @@ class WorkerProcess:
         watchdog = threading.Timer(LAST_SECONDS, leave_at_once, [code])
         watchdog.daemon = True
         watchdog.start()
-        runner.stop_services()
+        host.stop()
         return code
 
 
@@ -134,19 +135,3 @@ def require_database() -> None:
             f"The jobs' table cannot be read on database '{database.database()}': {error}. "
             "Is the database up, and migrated (manage.py migrate)?"
         ) from error
-
-
-def refuse_green_threads() -> None:
-    """Raise `CommandError` in a process that gevent or eventlet has patched: an ORM call beside a running event loop
-    fails there.
-    """
-    gevent, eventlet = sys.modules.get("gevent.monkey"), sys.modules.get("eventlet.patcher")
-    for name, is_patched in (
-        ("gevent", gevent is not None and gevent.is_module_patched("threading")),
-        ("eventlet", eventlet is not None and eventlet.is_monkey_patched("thread")),
-    ):
-        if is_patched:
-            raise CommandError(
-                f"This process is patched by {name}, where every database call beside an event loop fails. "
-                f"Start ais_worker without {name}'s monkey patching."
-            )

@@ -20,6 +20,7 @@ from django_ais.runtime.lifecycle import Values
 from django_ais.values import UNSTORABLE, ensure_json
 from django_ais.workers import BaseWorker
 
+NO_CONFIG = JobConfig()
 LENGTHS = {"type": 100, "worker": 200, "tenant": 100, "queue": 100, "idempotency_key": 200}
 KEYS = range(-(2**63), 2**63)  # whole numbers that a database's key can be
 
@@ -122,7 +123,7 @@ def own_config(worker: type, config: Mapping[str, Any]) -> Any:
 
 def _limits(config: Mapping[str, Any]) -> JobConfig:
     try:
-        return JobConfig().updated(config)
+        return NO_CONFIG.updated(config)
     except ValidationError as error:
         first = error.errors()[0]
         raise DispatchError(f"config.{'.'.join(map(str, first['loc']))}: {first['msg']}") from error

@@ -9,24 +9,21 @@ machine).
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from functools import cache
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
-from django.db import DatabaseError, connections, models, router, transaction
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections, models, router, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils import timezone
 
 from django_ais.models import Election, JobPacket
-from django_ais.runtime import failpoints
+from django_ais.runtime import failpoints, statements
 
 TRIES = 8  # a deadlock is broken by the database; more than a few in a row is another trouble
 DEADLOCKS = {"40P01", "40001"}  # SQLSTATE: deadlock detected, serialization failure
-
-IGNORE = " ON CONFLICT DO NOTHING"  # the ending of an insert that leaves existing rows alone
 
 T = TypeVar("T")
 _writers: dict[str, threading.RLock] = {}
@@ -43,7 +40,7 @@ class Raw(NamedTuple):
 
 def database() -> str:
     """The alias that jobs are written to and read from."""
-    return router.db_for_write(JobPacket)
+    return router.db_for_write(JobPacket) if router.routers else DEFAULT_DB_ALIAS
 
 
 def connection() -> BaseDatabaseWrapper:
@@ -97,6 +94,14 @@ def _patiently(work: Callable[[], T]) -> T:
 def can_combine() -> bool:
     """Whether several writes can be one statement here: PostgreSQL, outside of any transaction."""
     return is_postgres() and not connection().in_atomic_block
+
+
+def address() -> dict[str, Any]:
+    """libpq parameters for a connection beside Django's (PostgreSQL)."""
+    parameters = connections[database()].get_connection_params()
+    for name in ("cursor_factory", "context", "prepare_threshold"):
+        parameters.pop(name, None)
+    return dict(parameters)
 
 
 def _is_deadlock(error: BaseException) -> bool:
@@ -167,16 +172,12 @@ def is_in_transaction() -> bool:
 
 def execute(text: str, params: Sequence[Any] = ()) -> int:
     """Run a statement; return how many rows it touched."""
-    with connection().cursor() as cursor:
-        cursor.execute(text, params)
-        return int(cursor.rowcount)
+    return statements.run(connection(), text, params).touched
 
 
 def query(text: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
     """Run a statement; return its rows as the database gives them."""
-    with connection().cursor() as cursor:
-        cursor.execute(text, params)
-        return list(cursor.fetchall())
+    return list(statements.run(connection(), text, params).rows)
 
 
 def table(model: type[models.Model]) -> str:
@@ -207,85 +208,6 @@ def job_ids(ids: Sequence[UUID]) -> list[Any]:
     """Ids as this database wants them."""
     field = JobPacket._meta.pk
     return [prepared(field, value) for value in ids]
-
-
-def insert(model: type[models.Model], rows: Sequence[Mapping[str, Any]], *, ending: str = "") -> int:
-    """Insert rows given as attribute names and values, defaults filled in; one statement for at most 500 rows.
-
-    ``ending`` says what to do about rows that exist already.
-    """
-    done = 0
-    limit = _rows_a_statement(model)
-    for start in range(0, len(rows), limit):
-        done += execute(*insertion(model, rows[start : start + limit], ending=ending))
-    return done
-
-
-def _rows_a_statement(model: type[models.Model]) -> int:
-    most = connection().features.max_query_params
-    return min(500, most // len(model._meta.concrete_fields)) if most else 500
-
-
-def insertion(
-    model: type[models.Model], rows: Sequence[Mapping[str, Any]], *, ending: str = "", source: str = ""
-) -> Raw:
-    """The INSERT of rows, as SQL; see `insert`. With ``source`` it happens once for each row that this FROM gives."""
-    current = connection()
-    columns, fields = _columns(model, current.vendor)
-    groups: list[str] = []
-    params: list[Any] = []
-    for row in rows:
-        pieces = [_cell(field, row, params, current, typed=bool(source)) for field in fields]
-        groups.append(", ".join(pieces))
-    if source:
-        values = " UNION ALL ".join(f"SELECT {group} FROM {source}" for group in groups)
-    else:
-        values = "VALUES " + ", ".join(f"({group})" for group in groups)
-    return Raw(f"INSERT INTO {table(model)} ({columns}) {values}{ending}", tuple(params))
-
-
-@cache
-def _columns(model: type[models.Model], vendor: str) -> tuple[str, tuple[models.Field[Any, Any], ...]]:
-    quote = connection().ops.quote_name
-    fields = tuple(field for field in model._meta.concrete_fields if not isinstance(field, models.AutoField))
-    return ", ".join(quote(str(field.column)) for field in fields), fields
-
-
-def _cell(
-    field: models.Field[Any, Any],
-    row: Mapping[str, Any],
-    params: list[Any],
-    current: BaseDatabaseWrapper,
-    *,
-    typed: bool,
-) -> str:
-    value = row[field.attname] if field.attname in row else field.get_default()
-    if isinstance(value, Raw):
-        params.extend(value.params)
-        return value.text
-    params.append(field.get_db_prep_save(value, connection=current))
-    kind = str(field.db_type(current)) if typed else ""
-    return f"%s::{kind}" if kind and "char" not in kind else "%s"  # a cast to varchar(n) would cut
-
-
-@cache
-def _job_columns() -> dict[str, models.Field[Any, Any]]:
-    return {field.attname: field for field in JobPacket._meta.concrete_fields}
-
-
-def assignments(values: Mapping[str, Any]) -> Raw:
-    """``column = value, ...`` for job columns given by attribute name."""
-    pieces: list[str] = []
-    params: list[Any] = []
-    for name, value in values.items():
-        field = _job_columns()[name]
-        if isinstance(value, Raw):
-            pieces.append(f"{field.column} = {value.text}")
-            params.extend(value.params)
-        else:
-            pieces.append(f"{field.column} = %s")
-            params.append(prepared(field, value))
-    return Raw(", ".join(pieces), tuple(params))
 
 
 def as_uuid(value: Any) -> UUID:

@@ -13,10 +13,9 @@ from typing import Any
 from uuid import UUID
 
 from django_ais import events
-from django_ais.exceptions import LeaseLost
 from django_ais.models import JobCounters, JobPacket
 from django_ais.retry import RetryDecision
-from django_ais.runtime import advance, catalog, database, foreach, journal, lifecycle, sql
+from django_ais.runtime import advance, catalog, columns, database, foreach, journal, lifecycle, sql
 from django_ais.runtime.journal import Buffer, Draft
 from django_ais.runtime.leases import Lease
 from django_ais.runtime.lifecycle import FOREACH, WORKFLOW, Values
@@ -50,9 +49,13 @@ class Attempt:
     has_children: bool = False
 
 
-def settle(attempt: Attempt, work: Callable[[Moved], None]) -> Moved:
+Writes = Callable[[Moved], None]
+WritesAtOnce = Callable[[Moved, Sequence[Draft]], bool]
+
+
+def settle(attempt: Attempt, work: Writes, *, at_once: WritesAtOnce | None = None) -> Moved:
     """Run ``work`` in the attempt's closing transaction: what was said before it, and by its hooks, is numbered with
-    what it says itself.
+    what it says itself. ``at_once`` is tried first: it does all of it in one statement, or nothing.
     """
     turns = count()
 
@@ -65,34 +68,31 @@ def settle(attempt: Attempt, work: Callable[[Moved], None]) -> Moved:
         return moved
 
     with attempt.buffer.draining() as pending:
+        if at_once is not None and at_once(moved := Moved(), pending):
+            return moved
         return database.transact(whole)
 
 
 def succeed(attempt: Attempt, result: Any, on_done: Callable[[], None] | None) -> Moved:
     """End a job well: its result, what ``on_done`` writes, its event and its parent's move, together or not at all."""
-
-    if on_done is None and attempt.row.parent_id is None and database.can_combine():
-        return _succeed_alone(attempt, result)
+    row, values = attempt.row, {"result": result, **attempt.totals}
 
     def work(moved: Moved) -> None:
-        lifecycle.leave(attempt.lease, JobStatus.SUCCEEDED, {"result": result, **attempt.totals})
+        lifecycle.leave(attempt.lease, JobStatus.SUCCEEDED, values)
         if on_done is not None:
             on_done()
-        moved.end(attempt.row, JobStatus.SUCCEEDED)
-        move_parents(attempt.row, JobStatus.SUCCEEDED, moved)
+        moved.end(row, JobStatus.SUCCEEDED)
+        move_parents(row, JobStatus.SUCCEEDED, moved)
 
-    return settle(attempt, work)
+    def at_once(moved: Moved, said: Sequence[Draft]) -> bool:
+        moved.end(row, JobStatus.SUCCEEDED)
+        written, told = lifecycle.left(JobStatus.SUCCEEDED, values), [*said, *moved.drafts]
+        if row.parent_id is None:
+            return journal.settle_alone(attempt.lease, written, told)
+        return journal.settle_child(attempt.lease, written, told, home=lifecycle.HOME_WORKERS)
 
-
-def _succeed_alone(attempt: Attempt, result: Any) -> Moved:
-    """`succeed` for a job that nobody waits for and that writes nothing else: one statement, one round trip."""
-    moved = Moved()
-    moved.end(attempt.row, JobStatus.SUCCEEDED)
-    values = lifecycle.left(JobStatus.SUCCEEDED, {"result": result, **attempt.totals})
-    with attempt.buffer.draining() as pending:
-        if not journal.settle_alone(attempt.lease, values, [*pending, *moved.drafts]):
-            raise LeaseLost(f"job {attempt.row.id} belongs to somebody else now")
-    return moved
+    is_simple = on_done is None and row.parent_id in (None, row.root_id) and database.can_combine()
+    return settle(attempt, work, at_once=at_once if is_simple else None)
 
 
 def wait_for_children(attempt: Attempt, result: Any, children: Sequence[Values], *, join: str) -> Moved:
@@ -119,7 +119,7 @@ PARKED: Values = {"waiting_on": {"reason": "children"}}
 
 def add_children(parent: JobPacket, children: Sequence[Values], moved: Moved) -> int:
     """Insert children and count the open ones; return how many of the parent's are open now. Its row must be locked."""
-    database.insert(JobCounters, [{"job_id": parent.id}], ending=database.IGNORE)
+    columns.insert(JobCounters, [{"job_id": parent.id}], ending=columns.IGNORE)
     sql.insert_jobs(children)
     queued = [child for child in children if child["status"] == "queued"]
     moved.announce.extend(queued)

@@ -33,6 +33,7 @@ class Flusher:
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._is_limited = False  # this thread's connection, in how long it waits for a lock
+        self._wakes_at = 0.0  # when the thread looks by itself; to wake it for every short job costs as much as one
 
     def wake(self, buffer: Buffer, *, delay: float = 0.0) -> None:
         """Something was appended: write it after ``delay`` seconds, or a flush interval after the last flush."""
@@ -47,7 +48,8 @@ class Flusher:
                 self._is_limited = False
                 self._thread = threading.Thread(target=self._run, name=THREAD, daemon=True)
                 self._thread.start()
-            self._changed.notify_all()
+            elif due < self._wakes_at:
+                self._changed.notify_all()
 
     def forget(self, buffer: Buffer) -> None:
         """The attempt is over."""
@@ -76,14 +78,13 @@ class Flusher:
     def _await_due(self, earliest: float) -> bool:
         """Wait until a buffer is due, but not before ``earliest``; False when it is time to stop."""
         with self._changed:
-            self._changed.wait_for(lambda: self._due or not self._is_wanted())
-            while (
-                self._is_wanted()
-                and self._due
-                and (pause := max(min(self._due.values()), earliest) - time.monotonic()) > 0
-            ):
-                self._changed.wait(pause)
-            return self._is_wanted()
+            while self._is_wanted():
+                self._wakes_at = max(min(self._due.values()), earliest) if self._due else float("inf")
+                if (pause := self._wakes_at - time.monotonic()) <= 0:
+                    self._wakes_at = 0.0
+                    return True
+                self._changed.wait(None if pause == float("inf") else pause)
+            return False
 
     def _is_wanted(self) -> bool:
         """Whether the thread that asks is still the one; `stop` and a later start make it another's."""

@@ -24,6 +24,7 @@ logger = logging.getLogger("django_ais.streams")
 PROBE_SECONDS = 5.0  # a silent bus is not believed for longer: the last frame of all may be the one that was lost
 FEED_SECONDS = 1.0  # the same while the bus cannot be reached: then the probe is the feed
 BUS_SECONDS = 5.0  # how long the bus may take to answer
+REST_SECONDS = 30.0  # after the last follower has left, until the reading threads and their connections go
 
 
 class Hub:
@@ -41,6 +42,7 @@ class Hub:
         self._hurried_at = float("-inf")
         self._is_told = False  # that the bus is down: once, not every second
         self._leaving: set[str] = set()
+        self._rests_at: asyncio.TimerHandle | None = None
         self._discarder: asyncio.Task[None] | None = None
 
     async def join(self, run: UUID, tenant: str, head: int) -> Feed:
@@ -49,6 +51,8 @@ class Hub:
         ``head`` is a committed number: a new feed begins there.
         """
         feed = self.feeds.get(run)
+        if self._rests_at is not None:
+            self._rests_at.cancel()
         if feed is None:
             feed = self.feeds[run] = Feed(run, tenant, head)
             self._by_topic[feed.topic] = feed
@@ -136,9 +140,11 @@ class Hub:
                     self._hurry.set()
                 elif (feed := self._by_topic.get(hint.topic)) is not None and feed.run == hint.run:
                     feed.offer(hint)
-            logger.warning("the bus hung up; following by the rows until it is back")
+            if self._subscription is subscription:  # nobody here has let go of it
+                logger.warning("the bus hung up; following by the rows until it is back")
         except Exception:  # a driver that breaks is a bus that is down
-            logger.warning("the bus broke; following by the rows until it is back", exc_info=True)
+            level = logging.WARNING if self._subscription is subscription else logging.DEBUG
+            logger.log(level, "the bus broke; following by the rows until it is back", exc_info=True)
         self._lose(subscription)
 
     def _lose(self, subscription: Subscription) -> None:
@@ -190,8 +196,13 @@ class Hub:
         prober, self._prober = self._prober, None
         if prober is not None:
             prober.cancel()
+        self._rests_at = asyncio.get_running_loop().call_later(REST_SECONDS, _let_readers_go)
         if subscription is not None:
             await _close(subscription, listener)
+
+
+def _let_readers_go() -> None:
+    asyncio.get_running_loop().run_in_executor(None, reading.rest)
 
 
 async def _close(subscription: Subscription, listener: asyncio.Task[None] | None) -> None:

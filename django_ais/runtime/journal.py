@@ -15,7 +15,7 @@ from uuid import UUID
 
 from django_ais import conf, registry, tenancy
 from django_ais.events import DELTA_TYPES, Envelope, Event
-from django_ais.runtime import database, sql
+from django_ais.runtime import combined, database, sql
 from django_ais.runtime.leases import Lease
 from django_ais.values import sanitised, shortened
 
@@ -171,14 +171,23 @@ def first_row(draft: Draft) -> dict[str, Any]:
 def settle_alone(lease: Lease, values: dict[str, Any], drafts: Sequence[Draft]) -> bool:
     """Write a job's last columns and its last events in one statement (PostgreSQL); False if the fence is not ours."""
     rows = [event_row(lease.root_id, draft, 0) for draft in drafts]
-    first = database.at_once(lambda: sql.settle_alone(lease.job_id, lease.epoch, lease.owner, values, rows))
+    first = database.at_once(lambda: combined.settle_alone(lease.job_id, lease.epoch, lease.owner, values, rows))
+    return first is not None and _publish_from(first, lease, rows)
+
+
+def settle_child(lease: Lease, values: dict[str, Any], drafts: Sequence[Draft], *, home: Sequence[str]) -> bool:
+    """`settle_alone` for a child of the run's root where it has to be counted off and no more (PostgreSQL)."""
+    rows = [event_row(lease.root_id, draft, 0) for draft in drafts]
+    first = database.at_once(
+        lambda: combined.settle_child(lease.job_id, lease.epoch, lease.owner, values, rows, home=home)
+    )
     return first is not None and _publish_from(first, lease, rows)
 
 
 def record_step(lease: Lease, step: dict[str, Any], drafts: Sequence[Draft]) -> bool:
     """Write a step and what was said before it in one statement (PostgreSQL); False if the fence is not ours."""
     rows = [event_row(lease.root_id, draft, 0) for draft in drafts]
-    held, first = database.at_once(lambda: sql.record_step(lease.job_id, lease.epoch, lease.owner, step, rows))
+    held, first = database.at_once(lambda: combined.record_step(lease.job_id, lease.epoch, lease.owner, step, rows))
     return held and _publish_from(first, lease, rows)
 
 

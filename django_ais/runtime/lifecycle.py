@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -17,7 +17,7 @@ from django_ais import conf, events, registry
 from django_ais.exceptions import LeaseLost
 from django_ais.models import JobCounters, JobPacket
 from django_ais.retry import JobConfig
-from django_ais.runtime import database, journal, sql
+from django_ais.runtime import columns, combined, database, journal, sql
 from django_ais.runtime.database import Raw
 from django_ais.runtime.journal import Draft
 from django_ais.runtime.leases import INLINE_LEASE_SECONDS, Lease, new_owner
@@ -114,15 +114,19 @@ def queued(job: Values) -> Draft:
 def create_roots(jobs: Sequence[Values]) -> None:
     """Insert roots with their counters and their first event. Locks no row that anybody else could want."""
     sql.insert_jobs(jobs)
-    database.insert(JobCounters, [_counters(job) for job in jobs])
+    columns.insert(JobCounters, [_counters(job) for job in jobs])
     journal.insert_first([(job["tenant"], queued(job)) for job in jobs])
 
 
-def create_root(job: Values) -> None:
-    """Insert one root, as `create_roots` does, in the caller's transaction or else in one of its own."""
+def create_root(job: Values, *, wake_up: Callable[[str], tuple[str, str] | None]) -> None:
+    """Insert one root, as `create_roots` does, in the caller's transaction or else in one of its own.
+
+    ``wake_up``: what to notify for a queue where that can ride along (`DueJobs.wake_up`).
+    """
     if database.can_combine():
         event = journal.first_row(queued(job))
-        database.at_once(lambda: sql.insert_run(job, _counters(job), event))
+        notify = wake_up(job["queue"])
+        database.at_once(lambda: combined.insert_run(job, _counters(job), event, notify=notify))
         journal.publish([(job["tenant"], [event])])
     elif database.is_in_transaction():
         create_roots([job])
@@ -136,9 +140,9 @@ def _counters(job: Values) -> Values:
 
 def create_once(job: Values) -> bool:
     """Insert a root unless its idempotency key is taken; the caller's transaction survives either way."""
-    if not sql.insert_jobs([job], ending=database.IGNORE):
+    if not sql.insert_jobs([job], ending=columns.IGNORE):
         return False
-    database.insert(JobCounters, [_counters(job)])
+    columns.insert(JobCounters, [_counters(job)])
     journal.insert_first([(job["tenant"], queued(job))])
     return True
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 from django.db import connections
@@ -10,7 +11,8 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django_ais import conf
 from django_ais.runtime.database import connection, database
 
-_kept: set[BaseDatabaseWrapper] = set()
+_kept: set[BaseDatabaseWrapper] = set()  # of threads that are between two jobs
+_keeping = threading.Lock()
 
 
 def prepare_sqlite(*, connection: BaseDatabaseWrapper, **_: Any) -> None:
@@ -26,16 +28,18 @@ def refresh() -> None:
         connection().close_if_unusable_or_obsolete()
 
 
-def tidy() -> None:
-    """Look after this thread's connections between two jobs: drop broken and, where the settings give an age, old ones.
+def tidy(*, at_rest: bool) -> None:
+    """Look after this thread's connections before a job, and after it (``at_rest``): drop broken and, where the
+    settings give an age, old ones.
 
     Unlike a request's, they are kept with ``CONN_MAX_AGE = 0`` too: a worker's thread has a next job, and connecting
-    costs as much as the job. `close_kept` closes them.
+    costs as much as the job. `close_kept` closes those that are at rest.
     """
     for current in connections.all(initialized_only=True):
         if current.in_atomic_block:
             continue
-        _kept.add(current)
+        with _keeping:
+            (_kept.add if at_rest else _kept.discard)(current)
         if current.errors_occurred or current.settings_dict["CONN_MAX_AGE"] != 0:
             current.close_if_unusable_or_obsolete()
 
@@ -48,14 +52,18 @@ def let_go() -> None:
 
 
 def close_kept() -> None:
-    """Close the connections of threads that ran jobs; those threads must be at rest."""
-    while _kept:
-        current = _kept.pop()
-        current.inc_thread_sharing()
-        try:
-            current.close()
-        finally:
-            current.dec_thread_sharing()
+    """Close the connections of threads that ran jobs and run none now.
+
+    One in use is left alone: SQLite ends the process when a connection is closed under a statement.
+    """
+    with _keeping:
+        while _kept:
+            current = _kept.pop()
+            current.inc_thread_sharing()
+            try:
+                current.close()
+            finally:
+                current.dec_thread_sharing()
 
 
 def dedicated_connection() -> None:

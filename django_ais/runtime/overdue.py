@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from django_ais.models import Election, JobPacket
+from django_ais.runtime.columns import IGNORE, insert, job_columns
 from django_ais.runtime.database import (
-    IGNORE,
     Raw,
     as_uuid,
     database,
     execute,
-    insert,
     is_postgres,
     job_ids,
     moment,
@@ -36,7 +35,7 @@ def expired_leases() -> list[JobPacket]:
     """Running jobs whose lease has run out: their worker process is gone."""
     instant = now()
     return jobs(
-        f"SELECT * FROM {table(JobPacket)}"
+        f"SELECT {job_columns()} FROM {table(JobPacket)}"
         f" WHERE status = 'running' AND lease_expires_at <= {instant.text} LIMIT {ROUND}",
         instant.params,
     )
@@ -44,12 +43,12 @@ def expired_leases() -> list[JobPacket]:
 
 def past_limits() -> list[JobPacket]:
     """Open jobs whose time is over: waiting for their first claim, or as a whole."""
-    instant = now()
+    instant, whole = now(), job_columns()
     name = table(JobPacket)
     return jobs(
-        f"SELECT * FROM (SELECT * FROM {name}"
+        f"SELECT {whole} FROM (SELECT {whole} FROM {name}"
         f" WHERE status = 'queued' AND start_by_at <= {instant.text} LIMIT {ROUND}) waiting"
-        f" UNION SELECT * FROM (SELECT * FROM {name} WHERE status IN ('queued', 'running', 'suspended')"
+        f" UNION SELECT {whole} FROM (SELECT {whole} FROM {name} WHERE status IN ('queued', 'running', 'suspended')"
         f" AND expires_at <= {instant.text} LIMIT {ROUND}) late",
         [*instant.params, *instant.params],
     )
@@ -93,6 +92,16 @@ def announce_now(ids: Sequence[UUID]) -> None:
         f"UPDATE {table(JobPacket)} SET announce_at = {instant.text}"
         f" WHERE status = 'queued' AND id IN ({placeholders(ids)})",
         [*instant.params, *job_ids(ids)],
+    )
+
+
+def put_off(ids: Sequence[UUID], seconds: float) -> None:
+    """The queue did not take what the sweep announced: that does not count, and it is tried again after a while."""
+    later = now(seconds)
+    execute(
+        f"UPDATE {table(JobPacket)} SET announce_at = {later.text}, announcements = announcements - 1"
+        f" WHERE status = 'queued' AND announcements > 0 AND id IN ({placeholders(ids)})",
+        [*later.params, *job_ids(ids)],
     )
 
 

@@ -6,14 +6,14 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
-from django.db import close_old_connections, connections
+from django.db import connections
 
 from django_ais.events import Envelope
 from django_ais.models import AgentEvent, JobCounters
-from django_ais.runtime import database
+from django_ais.runtime import database, links
 
 PAGE = 500  # rows read at a time
 READERS = 4  # threads that read for all followers of a process
@@ -26,29 +26,34 @@ _readers: list[ThreadPoolExecutor] = []
 
 
 async def read(work: Callable[[], T]) -> T:
-    """Run a query in one of the reading threads."""
+    """Run a query in one of the reading threads, which keep their connections until `stop_readers`."""
 
     def whole() -> T:
-        close_old_connections()
+        links.tidy(at_rest=False)
         try:
             return work()
         finally:
-            close_old_connections()
+            links.tidy(at_rest=True)
 
-    return await asyncio.get_running_loop().run_in_executor(_pool(), whole)
-
-
-def _pool() -> ThreadPoolExecutor:
-    with _lock:
+    with _lock:  # so that nobody stops the readers between the two
         if not _readers:
             _readers.append(ThreadPoolExecutor(READERS, thread_name_prefix="ais-reader"))
-        return _readers[0]
+        reading = _readers[0].submit(whole)
+    return await asyncio.wrap_future(reading)
+
+
+def rest() -> None:
+    """`stop_readers`, if no hub of this process follows anything."""
+    if not _followed:
+        stop_readers()
 
 
 def stop_readers() -> None:
     """Close the reading threads' connections and end them; the next `read` begins anew."""
-    while _readers:
-        readers = _readers.pop()
+    with _lock:
+        stopping = _readers.copy()
+        _readers.clear()
+    for readers in stopping:
         together = threading.Barrier(READERS)
         for _ in range(READERS):
             readers.submit(_close_connections, together)
@@ -57,6 +62,7 @@ def stop_readers() -> None:
 
 def _close_connections(together: threading.Barrier) -> None:
     together.wait()  # so that each thread gets one
+    links.tidy(at_rest=False)  # they are kept no more
     connections.close_all()
 
 
@@ -100,7 +106,17 @@ def unwatch(topic: str) -> None:
             _followed[topic] = (run, hubs - 1)
 
 
-async def committed(wanted: Iterable[str]) -> Mapping[str, tuple[UUID, int]]:
-    """The run and last number of topics followed in this process (what the `database` bus asks for)."""
-    runs = {found[0]: topic for topic in wanted if (found := _followed.get(topic))}
-    return {runs[run]: (run, last) for run, last in (await last_numbers(list(runs))).items()}
+class Committed:
+    """What bus drivers ask the core for: what is committed, and where."""
+
+    async def __call__(self, wanted: Iterable[str]) -> Mapping[str, tuple[UUID, int]]:
+        """The run and last number of topics followed in this process (what the `database` bus asks for)."""
+        runs = {found[0]: topic for topic in wanted if (found := _followed.get(topic))}
+        return {runs[run]: (run, last) for run, last in (await last_numbers(list(runs))).items()}
+
+    def address(self) -> Mapping[str, Any] | None:
+        """libpq parameters of the database that has the rows; None if it is no PostgreSQL (the `postgres` bus)."""
+        return database.address() if database.is_postgres() else None
+
+
+committed = Committed()

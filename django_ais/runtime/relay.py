@@ -30,6 +30,7 @@ from django_ais.states import JobStatus
 
 logger = logging.getLogger("django_ais.relay")
 
+UNTAKEN_SECONDS = 2.0  # between tries of a sweep to ring at an engine that is away
 LOCK_SECONDS = 1.0  # a process that stands still inside its settle must not stall the sweep of all others' jobs
 
 PARKED = {"retried": signals.job_retried, "suspended": signals.job_suspended}
@@ -40,37 +41,35 @@ ENDED = {
 }
 
 
-def announce(jobs: Sequence[dict[str, Any]]) -> None:
+def announce(jobs: Sequence[dict[str, Any]], *, again_in: float = 0.0) -> None:
     """Tell the queues of queued jobs, given by ``id``, ``queue``, ``priority`` and ``delay`` or ``run_after``.
 
-    Never raises for a queue's failure: what it did not take is left to the sweep.
+    Never raises for a queue's failure: what it did not take is left to the sweep, ``again_in`` seconds from now.
     """
     failpoints.hit("after_commit_before_announce")
     by_queue: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for job in jobs:
         by_queue[job["queue"]].append(job)
     for alias, group in by_queue.items():
-        _announce(alias, group)
+        _announce(alias, group, again_in)
 
 
-def _announce(alias: str, jobs: Sequence[dict[str, Any]]) -> None:
+def _announce(alias: str, jobs: Sequence[dict[str, Any]], again_in: float) -> None:
     try:
         queue = registry.queues[alias]
         messages = [
-            _message(alias, job, queue.supports_priority) for job in jobs if _is_due(job) or queue.supports_run_after
+            message
+            for message in (_message(alias, job, queue.supports_priority) for job in jobs)
+            if message.run_after is None or queue.can_hold_until(message.run_after)
         ]
         if messages:
             queue.enqueue(messages, timeout=conf.current().enqueue_timeout_seconds)
     except PartialEnqueueError as error:
         logger.warning("queue '%s' took only a part of the messages: %s", alias, error)
-        _announce_soon([UUID(dispatch_id[:36]) for dispatch_id in error.failed])
+        _announce_later([UUID(dispatch_id[:36]) for dispatch_id in error.failed], again_in)
     except AisError as error:
         logger.warning("queue '%s' took no message (%s); the sweep will announce %d jobs", alias, error, len(jobs))
-        _announce_soon([job["id"] for job in jobs])
-
-
-def _is_due(job: dict[str, Any]) -> bool:
-    return not job.get("delay") and not isinstance(job.get("run_after"), datetime)
+        _announce_later([job["id"] for job in jobs], again_in)
 
 
 def _message(alias: str, job: dict[str, Any], has_priority: bool) -> QueueMessage:
@@ -86,9 +85,9 @@ def _message(alias: str, job: dict[str, Any], has_priority: bool) -> QueueMessag
     )
 
 
-def _announce_soon(ids: Sequence[UUID]) -> None:
+def _announce_later(ids: Sequence[UUID], seconds: float) -> None:
     try:
-        database.transact(lambda: overdue.announce_now(ids))
+        database.transact(lambda: overdue.put_off(ids, seconds) if seconds else overdue.announce_now(ids))
     except DatabaseError:
         logger.warning("could not mark %d jobs as unannounced; they are announced again later", len(ids), exc_info=True)
 
@@ -221,7 +220,7 @@ def sweep_cascades() -> int:
 def _sweep_announcements() -> int:
     rows = database.transact(lambda: overdue.take_unannounced(conf.current().announce_again_seconds))
     if rows:
-        announce([announced(row) for row in rows])
+        announce([announced(row) for row in rows], again_in=UNTAKEN_SECONDS)
     return len(rows)
 
 
@@ -233,9 +232,16 @@ class Sweeper:
         self._owner = secrets.token_hex(16)
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
+        self._abstains = False
+
+    def abstain(self) -> None:
+        """Never sweep in this process and those that it forks: another one beside them does."""
+        self._abstains = True
 
     def start(self) -> None:
-        """Begin, if it has not begun."""
+        """Begin, if it has not begun and is not left to others."""
+        if self._abstains:
+            return
         with self._lock:
             if self._thread is None or not self._thread.is_alive():
                 self._stop = threading.Event()
@@ -269,3 +275,6 @@ class Sweeper:
             logger.warning("a sweep failed; the next round tries again", exc_info=True)
             connections.close_all()
         return seconds
+
+
+sweeper = Sweeper()

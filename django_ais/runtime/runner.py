@@ -27,8 +27,8 @@ from django_ais.exceptions import (
 )
 from django_ais.models import JobPacket
 from django_ais.queues import ACK, Outcome, retry_in
-from django_ais.retry import Failure, JobConfig, RetryDecision
-from django_ais.runtime import bridge, database, engine, failpoints, flushing, lifecycle, links, reading, relay
+from django_ais.retry import Failure, JobConfig, RetryDecision, limits_of
+from django_ais.runtime import bridge, database, engine, failpoints, flushing, lifecycle, links, relay
 from django_ais.runtime.active import RunningJob, child_row, overrides, tell_failure
 from django_ais.runtime.engine import Attempt, Moved
 from django_ais.runtime.journal import Buffer
@@ -47,8 +47,6 @@ BUSY_SECONDS = 1.0  # come again: this process runs a job that must be alone
 DATABASE_DOWN_SECONDS = 2.0
 BROKEN_SECONDS = 10.0  # come again: something around the job is broken, a deploy perhaps
 
-sweeper = relay.Sweeper()
-
 
 def handle(job_id: str) -> Outcome:
     """Run a job if it is due and nobody else has it. Never raises; acknowledges only what is settled or not ours to
@@ -62,8 +60,8 @@ def handle(job_id: str) -> Outcome:
     inline = database.is_in_transaction()
     try:
         if not inline:
-            links.tidy()
-            sweeper.start()
+            links.tidy(at_rest=False)
+            relay.sweeper.start()
         return _handle(key, inline=inline)
     except DatabaseError:
         logger.warning("the database failed around job %s", job_id, exc_info=True)
@@ -73,7 +71,7 @@ def handle(job_id: str) -> Outcome:
         return retry_in(BROKEN_SECONDS)
     finally:
         if not inline:
-            links.tidy()
+            links.tidy(at_rest=True)
 
 
 def _handle(job_id: UUID, *, inline: bool) -> Outcome:
@@ -154,10 +152,7 @@ class Run:
     def _work(self) -> Moved:
         row, lease = self._row, self._attempt.lease
         self._worker = registry.worker(row.worker)()
-        policy = {
-            name: getattr(self._worker.retry_policy, name) for name in type(self._worker.retry_policy).model_fields
-        }
-        self._config = JobConfig(timeout=self._worker.timeout, **policy).updated(row.config)
+        self._config = limits_of(self._worker.timeout, self._worker.retry_policy).updated(row.config)
         if self._config.timeout is not None:
             lease.deadline = time.monotonic() + self._config.timeout
             keeper().heed(lease)
@@ -262,37 +257,3 @@ class _Recorded(JobError):
         super().__init__(document["message"])
         self.code = document["code"]
         self.recorded_type = document["type"]
-
-
-def stop_services() -> None:
-    """End this process's threads and close their connections; the next job starts them again."""
-    sweeper.stop()
-    keeper().stop()
-    flushing.flusher().stop()
-    due_jobs.close()
-    reading.stop_readers()
-    links.close_kept()
-    occupancy.reopen()
-
-
-def drain(seconds: float) -> int:
-    """Claim nothing more, wait for this process's jobs, then give the rest back without an attempt; return how many.
-
-    ``seconds`` bounds the waiting. A job that cannot be given back is found by a sweep when its lease has run out.
-    """
-    end = time.monotonic() + seconds
-    occupancy.refuse()
-    given_back = due_jobs.give_back()
-    sweeper.stop(timeout=seconds)
-    if not occupancy.wait_until_empty(max(end - time.monotonic(), 0.0)):
-        given_back += sum(_give_back(lease) for lease in keeper().held())
-    return given_back
-
-
-def _give_back(lease: Lease) -> bool:
-    lease.end(LeaseLost("this worker process is stopping"))
-    try:
-        return lifecycle.release(lease)
-    except DatabaseError:
-        logger.warning("job %s could not be given back; its lease will run out", lease.job_id, exc_info=True)
-        return False

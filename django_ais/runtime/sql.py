@@ -11,14 +11,13 @@ from typing import Any
 from uuid import UUID
 
 from django_ais.models import AgentEvent, JobCounters, JobPacket, JobStep
+from django_ais.runtime.columns import assignments, insert, insertion, job_columns
 from django_ais.runtime.database import (
     Raw,
     as_uuid,
-    assignments,
+    can_combine,
     database,
     execute,
-    insert,
-    insertion,
     is_postgres,
     job_ids,
     moment,
@@ -28,8 +27,6 @@ from django_ais.runtime.database import (
     table,
 )
 from django_ais.runtime.rows import jobs
-
-EventRows = Sequence[Mapping[str, Any]]
 
 SUSPECT_AFTER = 2  # claims that ended with a dead process; from then on a job runs alone
 
@@ -51,6 +48,15 @@ def _claimed(owner: str, lease_seconds: float) -> Raw:
     )
 
 
+def _unhurried() -> str:
+    """A condition that is true, and has the statement's own transaction not wait for the disk (PostgreSQL).
+
+    If the server crashes in the next moment a claim may be forgotten: the job is delivered again, and the fence refuses
+    whoever had it. What that attempt has recorded by then was waited for, and what came before it on the disk with it.
+    """
+    return " AND (SELECT set_config('synchronous_commit', 'off', true)) = 'off'" if can_combine() else ""
+
+
 def claim(
     job_id: UUID, *, owner: str, lease_seconds: float, workers: Sequence[str], most_deliveries: int
 ) -> JobPacket | None:
@@ -63,7 +69,7 @@ def claim(
         f"UPDATE {table(JobPacket)} SET {sets.text} WHERE id = %s AND deliveries < %s"
         f" AND (status = 'queued' AND run_after <= {instant.text}"
         f"      OR status = 'running' AND lease_expires_at <= {instant.text})"
-        f" AND worker IN ({placeholders(workers)}) RETURNING *",
+        f" AND worker IN ({placeholders(workers)}){_unhurried()} RETURNING {job_columns()}",
         [*sets.params, *job_ids([job_id]), most_deliveries, *instant.params, *instant.params, *workers],
     )
     return rows[0] if rows else None
@@ -84,7 +90,7 @@ def claim_due(
         f" WHERE status = 'queued' AND queue = %s AND run_after <= {instant.text}"
         f" AND deliveries < %s AND worker IN ({placeholders(workers)})"
         f" ORDER BY priority DESC, run_after, id LIMIT %s{skip})"
-        f" UPDATE {name} SET {sets.text} WHERE id IN (SELECT id FROM due) RETURNING *",
+        f" UPDATE {name} SET {sets.text} WHERE id IN (SELECT id FROM due){_unhurried()} RETURNING {job_columns()}",
         [queue, *instant.params, most_deliveries, *workers, limit, *sets.params],
     )
     return sorted(rows, key=lambda job: (-job.priority, job.run_after, job.id))
@@ -170,65 +176,6 @@ def lock_jobs(ids: Sequence[UUID]) -> list[JobPacket]:
 def insert_jobs(rows: Sequence[Mapping[str, Any]], *, ending: str = "") -> int:
     """Insert jobs; return how many."""
     return insert(JobPacket, rows, ending=ending)
-
-
-def insert_run(job: Mapping[str, Any], counters: Mapping[str, Any], event: Mapping[str, Any]) -> None:
-    """Insert a root, its counters and its first event, in one statement (PostgreSQL)."""
-    parts = [insertion(JobPacket, [job]), insertion(JobCounters, [counters]), insertion(AgentEvent, [event])]
-    text = f"WITH job AS ({parts[0].text}), counters AS ({parts[1].text}) {parts[2].text}"
-    execute(text, [value for part in parts for value in part.params])
-
-
-def settle_alone(job_id: UUID, epoch: int, owner: str, values: Mapping[str, Any], events: EventRows) -> int | None:
-    """Write a running job's columns under its fence with the events that tell of it, in one statement (PostgreSQL).
-
-    Returns the number of the first event; None if the fence is not ours any more.
-    """
-    sets, root = assignments(values), job_ids([events[0]["root_id"]])[0]
-    name, rows = table(JobPacket), _numbered_later(events)
-    found = query(
-        f"WITH ours AS (UPDATE {name} SET {sets.text}"
-        " WHERE id = %s AND lease_epoch = %s AND lease_owner = %s AND status = 'running' RETURNING id),"
-        f" numbered AS (UPDATE {table(JobCounters)} SET last_seq = last_seq + %s"
-        " WHERE job_id = %s AND EXISTS (SELECT 1 FROM ours) RETURNING last_seq),"
-        f" told AS ({rows.text})"
-        " SELECT last_seq FROM numbered",
-        [*sets.params, *job_ids([job_id]), epoch, owner, len(events), root, *rows.params],
-    )
-    return int(found[0][0]) - len(events) + 1 if found else None
-
-
-def record_step(job_id: UUID, epoch: int, owner: str, step: Mapping[str, Any], events: EventRows) -> tuple[bool, int]:
-    """Insert a step under its job's fence with the events said before it, in one statement (PostgreSQL).
-
-    Returns whether the fence is ours, and the number of the first event. The job's row is held FOR SHARE: see
-    `hold_fenced`.
-    """
-    saved = upsertion(step, source="held")
-    parts = [
-        f"WITH held AS (SELECT id FROM {table(JobPacket)}"
-        " WHERE id = %s AND lease_epoch = %s AND lease_owner = %s AND status = 'running' FOR SHARE)",
-        f"step AS ({saved.text})",
-    ]
-    params = [*job_ids([job_id]), epoch, owner, *saved.params]
-    last = "NULL"
-    if events:
-        rows = _numbered_later(events)
-        parts.append(
-            f"numbered AS (UPDATE {table(JobCounters)} SET last_seq = last_seq + %s"
-            " WHERE job_id = %s AND EXISTS (SELECT 1 FROM held) RETURNING last_seq)"
-        )
-        parts.append(f"told AS ({rows.text})")
-        params += [len(events), *job_ids([events[0]["root_id"]]), *rows.params]
-        last = "(SELECT last_seq FROM numbered)"
-    found = query(f"{', '.join(parts)} SELECT count(*), {last} FROM held", params)
-    return bool(found[0][0]), int(found[0][1] or 0) - len(events) + 1
-
-
-def _numbered_later(events: EventRows) -> Raw:
-    """INSERT events whose ``seq`` counts up to the ``last_seq`` of a CTE named ``numbered``; none if it is empty."""
-    behind = [{**row, "seq": Raw("last_seq - %s", (len(events) - 1 - place,))} for place, row in enumerate(events)]
-    return insertion(AgentEvent, behind, source="numbered")
 
 
 def copy_steps(old: UUID, new: UUID) -> None:

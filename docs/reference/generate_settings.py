@@ -46,8 +46,8 @@ DJANGO_AIS = {
 `QUEUES`, `BUSES` and `GATEWAYS` map an alias to a driver: a name, or a dict with `BACKEND` and `OPTIONS`. `BACKEND` is
 the name of an installed driver or, with a dot in it, the path of a class. `QUEUES` and `BUSES` need an alias `default`.
 `CELERY_QUEUE` and `EVENT_CHANNEL_LAYER` are short forms for the defaults; where `QUEUES` is given, `CELERY_QUEUE` has
-no effect and a check says so. The drivers of the defaults, Celery and Redis, are not part of this version yet: set
-`QUEUES` and `BUSES`, as above.
+no effect and a check says so. The defaults are [celery](../drivers/celery.md) and [redis](../drivers/buses.md), which
+need a Redis at `localhost:6379`.
 
 This page is generated: `python docs/reference/generate_settings.py`.
 

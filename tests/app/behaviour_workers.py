@@ -18,7 +18,7 @@ from django_ais import registry
 from django_ais.exceptions import LeaseLost
 from django_ais.models import AgentEvent, JobPacket, JobStep, Workflow
 from django_ais.retry import Backoff, RetryPolicy
-from django_ais.runtime import catalog, relay, runner
+from django_ais.runtime import catalog, relay
 from django_ais.workers import BaseWorker
 from django_ais.workflows import loader
 from tests.app.models import Effect
@@ -88,7 +88,7 @@ def die(job: Any) -> None:
 
 def bury(job: JobPacket) -> None:
     """The lease of a dead attempt has run out, and a sweep finds it; ours, and not one of the background."""
-    runner.sweeper.stop()
+    relay.sweeper.stop()
     overwrite(job, lease_expires_at=timezone.now() - timedelta(seconds=1))
     relay.sweep()
 

@@ -8,12 +8,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+from tests.benchmarks.peers import end
 
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -26,15 +28,15 @@ class Site:
     postmaster: int | None
     peers: bool = False
     rounds: int = 1
+    subscribers: int = 100
 
     @classmethod
-    def prepare(cls, *, postmaster: int | None, scale: float, peers: bool = False, rounds: int = 1) -> Site:
+    def prepare(cls, *, postmaster: int | None, **choices: Any) -> Site:
         """Set Django up on an empty, migrated database."""
         os.environ.update(
             DJANGO_SETTINGS_MODULE="tests.settings",
             AIS_TEST_QUEUE="database",
             AIS_TEST_BUS="database",
-            AIS_TEST_AGE="600",
         )
         if postmaster is not None:
             _create_database()
@@ -44,23 +46,25 @@ class Site:
         from django.core.management import call_command
 
         call_command("migrate", verbosity=0)
-        return cls(scale=scale, postmaster=postmaster, peers=peers, rounds=rounds)
+        return cls(postmaster=postmaster, **choices)
 
     def close(self) -> None:
         """End this process's own threads before the database goes."""
         from django_ais import registry
-        from django_ais.runtime import runner
+        from django_ais.runtime.host import host
 
         registry.queues.reset()
-        runner.stop_services()
+        host.stop()
 
     def count(self, number: int) -> int:
         """How many, at this scale."""
         return max(int(number * self.scale), 10)
 
     @contextmanager
-    def workers(self, *, processes: int = 2, concurrency: int = 4) -> Iterator[list[int]]:
-        """Worker processes of the queue `default`; their process ids."""
+    def workers(
+        self, environment: Mapping[str, str] | None = None, *, processes: int = 2, concurrency: int = 4
+    ) -> Iterator[list[int]]:
+        """Worker processes of the queue `default`, with this environment over ours; their process ids."""
         command = [
             sys.executable,
             "-m",
@@ -71,27 +75,27 @@ class Site:
             "--drain-seconds",
             "2",
         ]
-        started = [subprocess.Popen(command, stdout=subprocess.PIPE, env=dict(os.environ)) for _ in range(processes)]
+        own = {**os.environ, **(environment or {})}
+        started = [subprocess.Popen(command, stdout=subprocess.PIPE, env=own) for _ in range(processes)]
         try:
             for process in started:
                 assert process.stdout is not None
-                process.stdout.readline()  # says that it is ready
+                if not process.stdout.readline():  # says that it is ready
+                    raise RuntimeError(f"a worker process ended with code {process.wait()}; its reason is above")
             yield [process.pid for process in started]
         finally:
             for process in started:
                 process.send_signal(signal.SIGTERM)
             for process in started:
-                process.wait(30)
+                end(process, seconds=30)
 
     def cpu(self, workers: Sequence[int] = ()) -> float:
         """Seconds of processor time of this process, the workers and the database so far."""
-        return sum(_cpu_of(pid) for pid in [os.getpid(), *workers, *self._database_processes()])
+        return sum(_cpu_of(pid) for pid in [os.getpid(), *workers]) + self.database_cpu()
 
-    def _database_processes(self) -> list[int]:
-        if self.postmaster is None:
-            return []
-        children = Path(f"/proc/{self.postmaster}/task/{self.postmaster}/children").read_text().split()
-        return [self.postmaster, *map(int, children)]
+    def database_cpu(self) -> float:
+        """Seconds of processor time of the database so far."""
+        return 0.0 if self.postmaster is None else family_cpu(self.postmaster)
 
     def transactions(self) -> int:
         """How many transaction ids the database has given out: writing transactions alone draw one."""
@@ -117,6 +121,20 @@ def _cpu_of(pid: int) -> float:
     return sum(map(int, fields[11:15])) / TICKS
 
 
+def family_cpu(pid: int) -> float:
+    """User and system seconds of a process and of all that it has started, the ended ones included."""
+    return _cpu_of(pid) + sum(family_cpu(child) for child in _children_of(pid))
+
+
+def _children_of(pid: int) -> list[int]:
+    """The children of all threads of a process."""
+    found: list[int] = []
+    for thread in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            found += map(int, thread.read_text().split())
+    return found
+
+
 def one(statement: str) -> Any:
     """The one value that a statement gives."""
     from django.db import connection
@@ -127,11 +145,11 @@ def one(statement: str) -> Any:
 
 
 def await_all(ids: Sequence[Any], *, seconds: float = 300.0) -> None:
-    """Until these jobs have ended; looks at the table twenty times a second."""
+    """Until these jobs have ended; looks at the last one twenty times a second, then at all of them."""
     from django_ais.models import JobPacket
 
     end = time.monotonic() + seconds
-    while JobPacket.objects.filter(id__in=ids).open().exists():
+    while any(JobPacket.objects.filter(id__in=some).open().exists() for some in (ids[-1:], ids)):
         if time.monotonic() > end:
             raise TimeoutError(f"jobs are still open after {seconds} s")
         time.sleep(0.05)
@@ -168,4 +186,4 @@ def percentile(values: Sequence[float], share: float) -> float:
     return ordered[min(int(len(ordered) * share), len(ordered) - 1)]
 
 
-__all__ = ["Site", "Table", "await_all", "median", "one", "percentile"]
+__all__ = ["Site", "Table", "await_all", "family_cpu", "median", "one", "percentile"]

@@ -12,6 +12,7 @@ from statistics import median
 from tests.benchmarks.measuring import Site, Table
 
 Figures = dict[str, float]
+MORE_IS_BETTER = ("/s", "delivered %")
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,12 @@ class Row:
     missing: str = ""
 
 
-def interleave(site: Site, table: Table, rows: Sequence[Row], *, rate: str) -> None:
-    """Measure every row once a round; print medians, ``rate`` against the bare loop's, and the peers against ours."""
+def interleave(
+    site: Site, table: Table, rows: Sequence[Row], *, rate: str, best: str = "best durable peer / ours"
+) -> dict[str, list[Figures]]:
+    """Measure every row once a round; print medians, ``rate`` against the bare loop's, and under ``best`` the peers
+    against ours. Return each row's figures of all rounds.
+    """
     present = [row for row in rows if not row.missing]
     taken: dict[str, list[Figures]] = {row.what: [] for row in present}
     if site.rounds > 1:
@@ -39,21 +44,22 @@ def interleave(site: Site, table: Table, rows: Sequence[Row], *, rate: str) -> N
     for row in rows:
         if row.missing:
             table.add(row.what, says=row.missing)
-    _print_best(table, present, taken)
+    _print_best(table, present, taken, best)
+    return taken
 
 
 def _print(table: Table, row: Row, taken: dict[str, list[Figures]], floors: list[Row], rate: str) -> None:
     figures = {name: median(once[name] for once in taken[row.what]) for name in taken[row.what][0]}
     for floor in floors:
         if floor is not row and rate in figures:
-            figures["of the bare loop"] = _ratio(taken[row.what], taken[floor.what], rate)
+            figures["of the bare loop"] = ratio(taken[row.what], taken[floor.what], rate)
     if len(taken[row.what]) > 1:
         first = [next(iter(once.values())) for once in taken[row.what]]
         figures["spread %"] = (max(first) - min(first)) / median(first) * 100
     table.add(row.what, **figures)
 
 
-def _print_best(table: Table, rows: Sequence[Row], taken: dict[str, list[Figures]]) -> None:
+def _print_best(table: Table, rows: Sequence[Row], taken: dict[str, list[Figures]], what_is_best: str) -> None:
     """For each figure the peer that is best at it, divided by ours."""
     ours = [row for row in rows if row.role == "ours"]
     peers = [row for row in rows if row.role == "peer"]
@@ -61,20 +67,22 @@ def _print_best(table: Table, rows: Sequence[Row], taken: dict[str, list[Figures
         return
     best = {}
     for figure in taken[ours[0].what][0]:
+        if not any(once[figure] for once in taken[ours[0].what]):
+            continue  # none of ours: there is nothing to divide by
         ratios = {
-            row.what: _ratio(taken[row.what], taken[ours[0].what], figure) for row in peers if _has(row, taken, figure)
+            row.what: ratio(taken[row.what], taken[ours[0].what], figure) for row in peers if _has(row, taken, figure)
         }
         if ratios:
-            what = (max if figure.endswith("/s") else min)(ratios, key=lambda what: ratios[what])
+            what = (max if figure.endswith(MORE_IS_BETTER) else min)(ratios, key=lambda what: ratios[what])
             best[figure] = f"{ratios[what]:.2f} ({next(row.name for row in peers if row.what == what)})"
-    table.add("best durable peer / ours", **best)
+    table.add(what_is_best, **best)
 
 
 def _has(row: Row, taken: dict[str, list[Figures]], figure: str) -> bool:
     return figure in taken[row.what][0]
 
 
-def _ratio(these: list[Figures], those: list[Figures], figure: str) -> float:
+def ratio(these: list[Figures], those: list[Figures], figure: str) -> float:
     """Of each round, then the median; where ours is nothing at all, the clock was too coarse."""
     pairs = zip(these, those, strict=False)
     return median(this[figure] / that[figure] if that[figure] else float("nan") for this, that in pairs)

@@ -12,7 +12,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-LEFT_OUT = (DOCS / "changelog.d", DOCS / "examples" / "document_intake" / "documents")
+EXAMPLES = DOCS / "examples"
+LEFT_OUT = (DOCS / "changelog.d", EXAMPLES / "document_intake" / "documents", EXAMPLES / "chat" / "node_modules")
 FENCE = re.compile(r"^(`{3,})(\S*)[^`\n]*\n(.*?)^\1`*$", re.MULTILINE | re.DOTALL)
 TITLE = re.compile(r"# (?P<path>[\w./-]+\.\w+)(?P<end> \(at the end\))?")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from django_ais import registry
-from django_ais.runtime import runner
+from django_ais.runtime.host import host
 from tests.docs.pages import DOCS, blocks, pages
 from tests.docs.trying import Reader
 
@@ -34,7 +34,7 @@ def reader(settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reader]:
         "GATEWAYS": {"default": {"BACKEND": "function", "OPTIONS": {"function": "order_desk.answers.answer"}}},
     }
     yield Reader(lambda name, value: setattr(settings, name, value))
-    runner.stop_services()  # before the tables are emptied: no thread of ours may hold a row then
+    host.stop()  # before the tables are emptied: no thread of ours may hold a row then
     for name in set(sys.modules) - modules:
         if getattr(sys.modules[name], "__file__", None) is None:  # the page's own
             del sys.modules[name]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from django_ais.models import AgentEvent, JobCounters, JobPacket, JobStep
-from django_ais.runtime import database, engine, lifecycle, runner, sql
+from django_ais.runtime import database, engine, lifecycle, relay, sql
 from django_ais.runtime.active import RunningJob
 from django_ais.runtime.engine import Attempt
 from django_ais.runtime.flushing import Flusher
@@ -25,7 +25,7 @@ NOBODY_TAKES = {
 def by_hand(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """No job runs and no sweep happens unless the test says so."""
     settings.DJANGO_AIS = NOBODY_TAKES
-    monkeypatch.setattr(runner.sweeper, "start", lambda: None)
+    monkeypatch.setattr(relay.sweeper, "start", lambda: None)
 
 
 def claim(job: Any, *, flusher: Flusher | None = None) -> Attempt:

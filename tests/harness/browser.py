@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from tests.harness.servers import MissingServer
+from django_ais.conformance.servers import MissingServer
 from tests.harness.waiting import until
 
 FOLDERS = "/usr/bin:/usr/lib/chromium:/usr/lib/chromium-browser"
@@ -106,8 +106,15 @@ class Browser:
 
     def click(self, selector: str) -> None:
         """Click on the one element of a CSS selector."""
+        self._call("POST", f"{self._element(selector)}/click", {})
+
+    def write(self, selector: str, text: str) -> None:
+        """Type into the one element of a CSS selector."""
+        self._call("POST", f"{self._element(selector)}/value", {"text": text})
+
+    def _element(self, selector: str) -> str:
         found = self._call("POST", f"{self._session}/element", {"using": "css selector", "value": selector})
-        self._call("POST", f"{self._session}/element/{found[ELEMENT]}/click", {})
+        return f"{self._session}/element/{found[ELEMENT]}"
 
     def ask(self, script: str) -> Any:
         """What a script returns."""

@@ -88,7 +88,8 @@ def _claim_in_step(barrier: Any, lane: Any) -> None:
     import django
 
     django.setup()
-    from django_ais.runtime import lifecycle, runner
+    from django_ais.runtime import lifecycle, relay, runner
+    from django_ais.runtime.host import host
 
     tries: list[Try] = []
     claim = lifecycle.claim
@@ -100,11 +101,11 @@ def _claim_in_step(barrier: Any, lane: Any) -> None:
         return claimed
 
     lifecycle.claim = watched
-    runner.sweeper.start = lambda: None  # type: ignore[method-assign]
+    relay.sweeper.start = lambda: None  # type: ignore[method-assign]
     while (jobs := lane.recv()) is not None:
         for job in jobs:
             barrier.wait(PATIENCE)
             runner.handle(job)
         lane.send([tuple(each) for each in tries])
         tries.clear()
-    runner.stop_services()
+    host.stop()

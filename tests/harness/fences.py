@@ -18,22 +18,24 @@ DEAF = "AIS_TEST_DEAF"
 
 def watch() -> None:
     """Put a line into the ledger for each fenced write: whose it was, when it was begun, and whether it landed."""
-    from django_ais.runtime import flushing, sql
+    from django_ais.runtime import combined, flushing, sql
 
     book = ledger.here()
 
     def told(what: str, fenced: Any) -> Any:
-        def write(job_id: Any, epoch: int, owner: str, *rest: Any) -> Any:
+        def write(job_id: Any, epoch: int, owner: str, *rest: Any, **more: Any) -> Any:
             begun = time.monotonic()
-            answer = fenced(job_id, epoch, owner, *rest)
+            answer = fenced(job_id, epoch, owner, *rest, **more)
             landed = answer[0] if isinstance(answer, tuple) else answer
             book.write("fenced", what=what, job=job_id, epoch=epoch, begun=begun, landed=bool(landed))
             return answer
 
         return write
 
-    for name in ("write_fenced", "hold_fenced", "record_step", "settle_alone"):
-        setattr(sql, name, told(name, getattr(sql, name)))
+    fenced = {sql: ("write_fenced", "hold_fenced"), combined: ("record_step", "settle_alone", "settle_child")}
+    for module, names in fenced.items():
+        for name in names:
+            setattr(module, name, told(name, getattr(module, name)))
     write_valid: Any = flushing._write_valid
 
     def flush(taken: Any) -> Any:

@@ -40,12 +40,12 @@ class Mutation(NamedTuple):
 MUTATIONS = [
     Mutation(
         "a fenced write asks for the epoch",
-        (Edit("sql.py", "lease_epoch = %s AND", "%s IS NOT NULL AND"),),
+        tuple(Edit(file, "lease_epoch = %s AND", "%s IS NOT NULL AND") for file in ("sql.py", "combined.py")),
         (FENCING, "-k", "writes_nothing and the_epoch_alone_moves_on"),
     ),
     Mutation(
         "a fenced write asks for the owner",
-        (Edit("sql.py", "AND lease_owner = %s", "AND %s IS NOT NULL"),),
+        tuple(Edit(file, "AND lease_owner = %s", "AND %s IS NOT NULL") for file in ("sql.py", "combined.py")),
         (FENCING, "-k", "writes_nothing and the_epoch_used_again"),
     ),
     Mutation(
@@ -73,8 +73,20 @@ MUTATIONS = [
         POSTGRES,
     ),
     Mutation(
+        "a child is counted off its parent in one statement only while others are open",
+        (Edit("combined.py", "AND open_children > 1 AND", "AND"),),
+        (f"{SETTLING}::test_children_that_settle_at_once_wake_their_parent_once",),
+        POSTGRES,
+    ),
+    Mutation(
+        "a child is counted off in one statement only while its parent waits for its children",
+        (Edit("combined.py", "AND waiting_on ->> 'reason' = 'children'", ""),),
+        (f"{SETTLING}::test_a_child_of_a_parent_that_waits_for_a_person_is_counted_all_the_same",),
+        POSTGRES,
+    ),
+    Mutation(
         "a step holds its job's row while it is written",
-        (Edit("sql.py", "status = 'running' FOR SHARE)", "status = 'running')"),),
+        (Edit("combined.py", "status = 'running' FOR SHARE)", "status = 'running')"),),
         (f"{INTERLEAVINGS}::test_who_claims_while_a_step_is_written_sees_the_step",),
         POSTGRES,
     ),
@@ -108,9 +120,9 @@ MUTATIONS = [
         (
             Edit(
                 "lifecycle.py",
-                "    sql.insert_jobs(jobs)\n    database.insert(JobCounters",
+                "    sql.insert_jobs(jobs)\n    columns.insert(JobCounters",
                 '    database.execute("UPDATE django_ais_election SET owner = owner")\n'
-                "    sql.insert_jobs(jobs)\n    database.insert(JobCounters",
+                "    sql.insert_jobs(jobs)\n    columns.insert(JobCounters",
             ),
         ),
         (f"{INTERLEAVINGS}::test_a_dispatch_in_a_long_transaction_locks_nothing_that_others_want",),

@@ -40,17 +40,18 @@ def leave_with_the_test() -> None:
 
 def consume(pipe: int, concurrency: int) -> int:
     from django_ais import registry
-    from django_ais.runtime import runner
+    from django_ais.runtime import relay
+    from django_ais.runtime.host import host
 
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    runner.sweeper.start()
+    relay.sweeper.start()
     os.write(pipe, b"ready\n")
     try:
         return registry.queues["default"].run_worker(concurrency=concurrency, stop=stop)
     finally:
-        runner.drain(5.0)
-        runner.stop_services()
+        host.drain(5.0)
+        host.stop()
 
 
 if __name__ == "__main__":

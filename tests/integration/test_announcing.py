@@ -167,6 +167,26 @@ def test_a_broker_that_is_down_stops_no_caller(rung, monkeypatch):
     assert announced(rung) == stored()
 
 
+def test_an_engine_that_stays_away_is_not_asked_without_pause_and_costs_no_announcement(rung, monkeypatch):
+    """Given an engine that is down, when sweeps find it so, then the next try is seconds away, and counts as the first.
+
+    Without the pause the sweep would come round twenty times a second for as long as the engine is away.
+    """
+
+    def down(messages, *, timeout):
+        raise QueueError("connection refused")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(registry.queues["default"], "_enqueue", down)
+        job = jobs.dispatch("echo")
+        assert relay.sweep() == 1
+
+    assert relay.sweep() == 0
+    assert (fresh(job).announce_at - database.moment()).total_seconds() > 1
+    assert fresh(job).announcements == 0
+    assert rung == []
+
+
 def test_a_job_that_nobody_claims_is_announced_again_at_doubling_intervals(rung):
     """A lost message is found again: after a minute, then two, four, ... up to an hour."""
     job = jobs.dispatch("echo")

@@ -17,7 +17,8 @@ from django.db.backends.utils import CursorWrapper
 
 from django_ais import jobs, registry
 from django_ais.models import JobPacket
-from django_ais.runtime import database, runner
+from django_ais.runtime import database, relay
+from django_ais.runtime import statements as prepared
 from django_ais.workers import BaseWorker
 from tests.harness.attempts import NOBODY_TAKES
 from tests.harness.interleave import Stage, needs_row_locks
@@ -33,7 +34,7 @@ ROUNDS = 3  # the server's own housekeeping takes ids too: the round with the fe
 @pytest.fixture(autouse=True)
 def without_sweep(monkeypatch):
     """The sweep costs the same whether there are jobs or not."""
-    monkeypatch.setattr(runner.sweeper, "start", lambda: None)
+    monkeypatch.setattr(relay.sweeper, "start", lambda: None)
 
 
 @pytest.fixture
@@ -47,6 +48,12 @@ def statements(monkeypatch):
         texts.append(sql)
         return execute(self, sql, params, *rest)
 
+    def recorded_too(current, sql, params):
+        texts.append(sql)
+        return run_prepared(current, sql, params)
+
+    run_prepared = prepared._run_prepared
+    monkeypatch.setattr(prepared, "_run_prepared", recorded_too)
     monkeypatch.setattr(CursorWrapper, "_execute", recorded)
     return texts
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import Count
 
 from django_ais import conf, jobs
@@ -19,6 +19,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 COLLISIONS = 300
 BATCH = 100
 MOST_BATCHES = 15
+CLAIMS = 10
 
 
 def try_to_claim(job):
@@ -113,6 +114,41 @@ def test_a_batch_takes_the_most_urgent_first_and_each_job_once():
 
     assert [row.id for row, _ in first] == [urgent.id, late.id]
     assert [row.id for row, _ in second] == [soon.id]
+
+
+@needs_row_locks
+@pytest.mark.parametrize("batch", [False, True], ids=["one", "a batch"])
+def test_a_claim_does_not_wait_for_the_disk(batch):
+    """Given jobs, when each is claimed, then the log of the server is behind its head, and the connection as before."""
+    behind = 0
+    for _ in range(CLAIMS):
+        job = jobs.dispatch("effect")
+        claimed = lifecycle.claim_due("default", limit=1, alone=False) if batch else [try_to_claim(job)]
+        behind += is_behind()
+        assert claimed[0][0].id == job.id
+
+    assert behind, "every claim waited"
+    assert asked("SHOW synchronous_commit") == "on"
+
+
+@needs_row_locks
+def test_a_claim_in_a_callers_transaction_leaves_its_commit_alone():
+    """Given a transaction of the caller's, when a job is claimed in it, then its commit waits for the disk as ever."""
+    job = jobs.dispatch("effect")
+    with transaction.atomic():
+        assert try_to_claim(job) is not None
+        assert asked("SHOW synchronous_commit") == "on"
+
+
+def asked(query):
+    with connection.cursor() as cursor:
+        cursor.execute(query)
+        return cursor.fetchone()[0]
+
+
+def is_behind():
+    """Whether the server has written to its log what the disk has not confirmed."""
+    return asked("SELECT pg_current_wal_flush_lsn() < pg_current_wal_insert_lsn()")
 
 
 @needs_row_locks

@@ -13,6 +13,7 @@ from django_ais import jobs, queues
 from django_ais.models import JobStep
 from django_ais.queues import PullQueue
 from django_ais.runtime import lifecycle, relay, runner
+from django_ais.runtime.host import host
 
 HANDLER = f"{__name__}.hear"
 heard: list[str] = []
@@ -78,7 +79,7 @@ def test_a_queue_without_a_worker_process_is_refused(settings):
 def test_a_draining_process_claims_nothing(database_queue):
     """Given a process that drains, when a message arrives, then it is neither run nor acknowledged."""
     job = jobs.dispatch("echo")
-    runner.drain(0)
+    host.drain(0)
 
     outcome = runner.handle(str(job.id))
 
@@ -130,7 +131,7 @@ class Shaky(PullQueue):
 
 def test_an_engine_that_is_away_for_a_moment_ends_no_worker_process(monkeypatch):
     """Given an engine that fails to give messages, when it is back, then its messages are handled."""
-    monkeypatch.setattr(queues, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(queues.pull, "PAUSE_SECONDS", 0.0)
     heard.clear()
     stop = threading.Event()
 

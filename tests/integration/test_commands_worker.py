@@ -186,6 +186,16 @@ def test_an_engine_with_a_worker_of_its_own_takes_over(ours):
     assert "the engine, 3 at once" in said
 
 
+def test_a_bound_that_an_engines_own_command_would_not_hear_of_is_refused(ours):
+    """Given a driver with a command of its own, when started with --drain-seconds, then it says what to set instead."""
+    with worker(ours, "--drain-seconds", "3", **driven_by(f"{DRIVERS}.WithCommand")) as process:
+        code, said = process.end()
+
+    assert code == 1
+    assert "DJANGO_AIS['DRAIN_SECONDS']" in said
+    assert "the engine, " not in said
+
+
 def test_the_command_of_an_engine_can_be_printed(ours):
     """Given a driver with a command of its own, when it is asked for, then it is printed and not run."""
     with worker(ours, "--print-command", **driven_by(f"{DRIVERS}.WithCommand")) as process:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import http.cookiejar
-import json
 import os
 import re
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 import urllib.error
@@ -20,84 +18,15 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from django_ais.conformance.servers import MissingServer
 from tests.harness.browser import Browser
-from tests.harness.servers import MissingServer
+from tests.harness.demo import DEMO, Served
 
-DEMO = Path(__file__).parents[2] / "docs" / "examples" / "document_intake" / "demo.py"
+README_OF_CHAT = "docs/examples/chat/README.md"
 pytestmark = [
     pytest.mark.skipif(os.environ.get("AIS_TEST_DB") == "postgres", reason="the demo has an SQLite file of its own"),
     pytest.mark.timeout(90),
 ]
-
-
-class Served:
-    """A demo that serves, in a folder of its own, for the length of a ``with``."""
-
-    def __init__(self, folder: Path, *, pace: float) -> None:
-        self.folder = folder / "kept"
-        given = {key: value for key, value in os.environ.items() if not key.startswith(("AIS_", "DJANGO_"))}
-        self._process = subprocess.Popen(
-            [sys.executable, str(DEMO), "--serve", "--port", "0", "--keep", str(self.folder)],
-            env={**given, "INTAKE_WORD_SECONDS": str(pace)},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-
-    def __enter__(self) -> Served:
-        self.link = self.line(r"\s+(http://127\.0\.0\.1:\d+/sign-in/.+/)")[0]
-        self.site = self.link.partition("/sign-in/")[0]
-        self.worker, self.server = map(int, self.line(r"Jobs run in worker process (\d+), .* server process (\d+)\."))
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        if self._process.poll() is None:
-            os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-        assert self._process.stdout
-        self._process.stdout.close()
-
-    def line(self, pattern: str) -> tuple[str, ...]:
-        """Wait for a line that it prints, and return the pattern's groups."""
-        printed = []
-        for line in self._process.stdout or ():
-            printed.append(line)
-            if found := re.match(pattern, line):
-                return found.groups()
-        raise AssertionError(f"{pattern} was not printed:\n{''.join(printed)}")
-
-    def interrupt(self) -> tuple[int, str]:
-        """Ctrl-C, as a terminal sends it: to every process. The exit code, and what was printed since."""
-        os.killpg(self._process.pid, signal.SIGINT)
-        printed, _ = self._process.communicate()
-        return self._process.returncode, printed
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    def query(self, text: str) -> list[Any]:
-        """Rows of its database."""
-        connection = sqlite3.connect(self.folder / "intake.sqlite3")
-        try:
-            return connection.execute(text).fetchall()
-        finally:
-            connection.close()
-
-    def summaries(self) -> list[list[str]]:
-        """The texts of the application's rows, in the order of the pages: a list for each run, oldest first."""
-        found = self.query(SUMMARIES)
-        runs = self.query("SELECT payload FROM django_ais_jobpacket WHERE parent_id IS NULL ORDER BY id")
-        taken = [json.loads(payload)["documents"] for (payload,) in runs]
-        return [[text for document, text in found if document in documents] for documents in taken]
-
-
-SUMMARIES = """
-    SELECT page.document_id, summary.text FROM document_intake_summary summary
-    JOIN document_intake_page page ON page.id = summary.page_id ORDER BY page.id
-"""
 
 
 class Answered(NamedTuple):
@@ -199,6 +128,11 @@ def test_another_run_needs_the_pages_own_form(served: Served, signed_in: tuple[C
     first, second = served.summaries()
     assert first == second
     assert len(first) == 13
+
+
+def test_chat_pages_that_are_not_built_are_told_of(served: Served) -> None:
+    """One line says where to read how; nothing else of the demo needs them."""
+    assert served.line(r"Chat pages \(useChat, AG-UI\): build them first, see (.+)\.") == (README_OF_CHAT,)
 
 
 @pytest.fixture

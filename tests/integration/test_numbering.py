@@ -9,7 +9,7 @@ from django.db import transaction
 
 from django_ais import jobs
 from django_ais.models import AgentEvent
-from django_ais.runtime import database, engine, flushing, journal, reading, runner, sql
+from django_ais.runtime import combined, database, engine, flushing, journal, reading, runner, sql
 from tests.harness.attempts import active, by_hand, claim, fresh, park, picture, told  # noqa: F401
 from tests.harness.interleave import Stage, needs_row_locks
 
@@ -37,7 +37,7 @@ def follow(run, stop):
     seen: list[int] = []
     looks, is_last_look = 0, False
     while not is_last_look:
-        is_last_look = stop.is_set()
+        is_last_look = stop.wait(0.002)  # without a pause the reader would starve the writers of this interpreter
         new = [envelope.seq for envelope in reading.page(run.id, "", seen[-1] if seen else 0)]
         assert new == list(range(len(seen) + 1, len(seen) + len(new) + 1)), f"look {looks} after {len(seen)}: {new}"
         seen += new
@@ -145,7 +145,7 @@ def test_what_was_said_before_a_step_that_is_refused_stays_unsaid():
         raise RuntimeError("the database refused it")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sql, "record_step" if database.is_postgres() else "upsert_step", broken)
+        patch.setattr(*((combined, "record_step") if database.is_postgres() else (sql, "upsert_step")), broken)
         with pytest.raises(RuntimeError):
             active(attempt).step("act", lambda: 1)
     assert told(job) == ["job.queued"]

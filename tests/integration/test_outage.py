@@ -7,7 +7,7 @@ import os
 import psycopg
 import pytest
 
-from tests.harness.servers import PostgresServer
+from django_ais.conformance.servers import PostgresServer
 from tests.harness.workers import Crew, Fault, WorkerProcess
 
 pytestmark = pytest.mark.skipif(

@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -19,6 +21,7 @@ from django_ais import jobs, registry
 from django_ais.models import JobPacket
 from django_ais.queues import Disposition
 from django_ais.runtime import leases, runner
+from django_ais.runtime.host import host
 from django_ais.runtime.occupancy import occupancy
 from django_ais.runtime.source import due_jobs
 from tests.app.behaviour_workers import Gate, events, note, notes, overwrite, settings_of, worker_of
@@ -152,6 +155,26 @@ def _dispatch_and_close() -> None:
         connections.close_all()
 
 
+def test_a_wait_can_be_ended_from_another_thread():
+    """Given a process that waits for jobs, when it is to stop, then it does not sit out its wait."""
+    begun = time.monotonic()
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(_reserve_and_close)
+        while not waiting.done():
+            due_jobs.interrupt("default")
+            time.sleep(0.01)
+
+    assert waiting.result() == []
+    assert time.monotonic() - begun < LONG / 2
+
+
+def _reserve_and_close() -> list[str]:
+    try:
+        return list(due_jobs.reserve("default", limit=1, timeout=LONG))
+    finally:
+        connections.close_all()
+
+
 def test_a_process_that_waits_in_vain_returns_with_nothing():
     assert reserved(timeout=0.1) == []
 
@@ -255,7 +278,7 @@ def test_a_drain_waits_for_what_runs():
     with worker_process(concurrency=1):
         gate.await_one()
         threading.Timer(0.2, gate.opened.set).start()
-        assert runner.drain(LONG) == 0
+        assert host.drain(LONG) == 0
 
     assert jobs.get(job).status == "succeeded"
 
@@ -271,7 +294,7 @@ def test_what_does_not_end_in_time_is_given_back_without_an_attempt_and_its_resu
 
     with worker_process(concurrency=1):
         gate.await_one()
-        assert runner.drain(0.1) == 1
+        assert host.drain(0.1) == 1
         row = jobs.get(job)
         gate.opened.set()
 
@@ -291,7 +314,7 @@ def test_a_job_that_was_given_back_is_run_by_the_next_process():
     job = jobs.dispatch(worker_of(run))
     with worker_process(concurrency=1):
         gate.await_one()
-        runner.drain(0.1)
+        host.drain(0.1)
         gate.opened.set()
     until(lambda: not leases.keeper().held(), what="the attempt to leave")
     occupancy.reopen()

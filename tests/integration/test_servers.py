@@ -5,7 +5,10 @@ from __future__ import annotations
 import psycopg
 import pytest
 
-from tests.harness.servers import PostgresServer, copy_postgres, postgres_folder
+from django_ais.conformance.servers import PostgresServer, postgres_folder
+from django_ais.conformance.servers.postgres import copy_postgres
+
+pytestmark = pytest.mark.one_database("postgres")
 
 
 def query(server: PostgresServer, sql: str) -> list[tuple[object, ...]]:

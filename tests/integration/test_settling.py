@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 
 import pytest
-from django.db import IntegrityError, OperationalError, transaction
+from django.db import IntegrityError, OperationalError, connection, transaction
 
 from django_ais import jobs, registry
-from django_ais.models import JobCounters
+from django_ais.exceptions import LeaseLost
+from django_ais.models import AgentEvent, JobCounters
 from django_ais.retry import RetryDecision
 from django_ais.runtime import database, engine, runner, sql
 from django_ais.workers import BaseWorker
@@ -90,7 +91,8 @@ def handle(job):
     runner.handle(str(job.id))
 
 
-def test_children_that_settle_at_once_wake_their_parent_once(deadlocks):
+@pytest.mark.parametrize("on_done", [None, lambda: None], ids=["in one statement", "in a transaction"])
+def test_children_that_settle_at_once_wake_their_parent_once(deadlocks, on_done):
     """Many threads settle one parent's children: the counter ends at 0, the parent goes on once, nobody deadlocks."""
     top = jobs.dispatch("effect")
     children = park(claim(top), *["effect"] * CHILDREN)
@@ -100,7 +102,7 @@ def test_children_that_settle_at_once_wake_their_parent_once(deadlocks):
     def settle_all(lane):
         together.wait(30)
         for child in lane:
-            engine.succeed(claim(child), None, lambda: None)
+            engine.succeed(claim(child), None, on_done)
 
     with Stage() as stage:
         for rival in [stage.start(settle_all, lane) for lane in lanes]:
@@ -113,6 +115,62 @@ def test_children_that_settle_at_once_wake_their_parent_once(deadlocks):
     assert fresh(top).status == "succeeded"
     assert effects() == ["done"]
     assert told(top).count("job.resumed") == 1
+    numbers = list(AgentEvent.objects.filter(root=top).order_by("seq").values_list("seq", flat=True))
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+@needs_row_locks
+def test_a_child_that_is_not_the_last_settles_in_one_statement():
+    """Given a parent of two, when its first child settles, then that is one statement; the last wakes the parent."""
+    top = jobs.dispatch("effect")
+    first, last = (claim(child) for child in park(claim(top), "effect", "effect"))
+
+    with connection.execute_wrapper(counted := Counted()):
+        engine.succeed(first, {"a": 1}, None)
+
+    assert counted.statements == 1
+    assert (fresh(first.row).status, fresh(first.row).result, fresh(top).status) == ("succeeded", {"a": 1}, "suspended")
+    assert JobCounters.objects.get(job=top).open_children == 1
+    engine.succeed(last, None, None)
+    assert (fresh(top).status, JobCounters.objects.get(job=top).open_children) == ("queued", 0)
+
+
+def test_a_child_of_a_parent_that_waits_for_a_person_is_counted_all_the_same():
+    """Given a parent that is parked for a person, when its children settle, then they are counted, and it stays."""
+    top = jobs.dispatch("effect")
+    children = [claim(child) for child in park(claim(top), "effect", "effect")]
+    sql.change(top.id, {"waiting_on": {"reason": "exhausted"}}, statuses=["suspended"])
+
+    with connection.execute_wrapper(counted := Counted()):
+        engine.succeed(children[0], None, None)
+    assert counted.statements > 1, "only a parent that waits for its children is counted down in one statement"
+    engine.succeed(children[1], None, None)
+
+    assert (fresh(top).status, JobCounters.objects.get(job=top).open_children) == ("suspended", 0)
+
+
+@needs_row_locks
+def test_a_child_whose_lease_is_lost_settles_nothing():
+    """Given a child that somebody else has claimed since, when it settles, then LeaseLost, and nothing was counted."""
+    top = jobs.dispatch("effect")
+    first, _ = (claim(child) for child in park(claim(top), "effect", "effect"))
+    sql.change(first.row.id, {"lease_owner": "somebody else"}, statuses=["running"])
+
+    with pytest.raises(LeaseLost):
+        engine.succeed(first, None, None)
+
+    assert JobCounters.objects.get(job=top).open_children == 2
+    assert fresh(first.row).status == "running"
+
+
+class Counted:
+    """Counts statements."""
+
+    statements = 0
+
+    def __call__(self, execute, *arguments):
+        self.statements += 1
+        return execute(*arguments)
 
 
 def test_a_child_that_settles_while_its_parent_parks_wakes_it():
@@ -225,8 +283,8 @@ def test_a_commit_whose_answer_was_lost_is_not_settled_twice(monkeypatch):
     settle = engine.settle
     lost = iter([True])
 
-    def settle_and_lose_the_answer(attempt, work):
-        moved = settle(attempt, work)
+    def settle_and_lose_the_answer(*arguments, **more):
+        moved = settle(*arguments, **more)
         if next(lost, False):
             raise OperationalError("server closed the connection unexpectedly")
         return moved

@@ -321,12 +321,12 @@ def test_readers_that_join_while_events_are_written_miss_nothing(settings, bus):
 
     async def join_late() -> tuple[int, list[Envelope]]:
         await asyncio.sleep(chance.random() * 0.4)
-        after = chance.randrange(0, 12)
+        after = chance.randrange(0, 3)
         return after, await all_of(root, after=after)
 
     async def story():
+        await asyncio.to_thread(gate.await_one)  # root and child are told of: nobody has seen more than is committed
         readers = [asyncio.create_task(join_late()) for _ in range(12)]
-        await asyncio.to_thread(gate.await_one)
         gate.opened.set()
         return await asyncio.gather(*readers)
 

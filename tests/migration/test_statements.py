@@ -14,8 +14,8 @@ from django.utils import timezone
 
 from django_ais.models import AgentEvent, JobCounters, JobPacket, JobStep
 from django_ais.retry import JobConfig
-from django_ais.runtime import database, lifecycle, overdue, sql
-from django_ais.runtime.database import IGNORE
+from django_ais.runtime import columns, combined, database, lifecycle, overdue, sql
+from django_ais.runtime.columns import IGNORE
 
 pytestmark = pytest.mark.django_db(databases="__all__")
 
@@ -39,7 +39,9 @@ def step(key: str = "look") -> dict[str, Any]:
 
 STATEMENTS: dict[Callable[..., Any], Callable[[], Any]] = {
     sql.insert_jobs: lambda: sql.insert_jobs([job()], ending=IGNORE),
-    sql.insert_run: lambda: sql.insert_run(job(), {"job_id": JOB, "last_seq": 1}, event()),
+    combined.insert_run: lambda: combined.insert_run(
+        job(), {"job_id": JOB, "last_seq": 1}, event(), notify=("ais_due", "q")
+    ),
     sql.insert_events: lambda: sql.insert_events([event(), event(2)]),
     sql.claim: lambda: sql.claim(JOB, owner="a", lease_seconds=5, workers=["echo"], most_deliveries=3),
     sql.claim_due: lambda: sql.claim_due(
@@ -49,8 +51,11 @@ STATEMENTS: dict[Callable[..., Any], Callable[[], Any]] = {
     sql.renew: lambda: sql.renew([JOB], ["a", "b"], 5),
     sql.write_fenced: lambda: sql.write_fenced(*FENCE, {"status": "succeeded", "finished_at": database.now()}),
     sql.hold_fenced: lambda: sql.hold_fenced(*FENCE),
-    sql.settle_alone: lambda: sql.settle_alone(*FENCE, {"status": "succeeded", "result": {"a": 1}}, [event(), event()]),
-    sql.record_step: lambda: sql.record_step(*FENCE, step(), [event(), event()]),
+    combined.settle_alone: lambda: combined.settle_alone(
+        *FENCE, {"status": "succeeded", "result": {"a": 1}}, [event(), event()]
+    ),
+    combined.settle_child: lambda: combined.settle_child(*FENCE, {"status": "succeeded"}, [event()], home=["a", "b"]),
+    combined.record_step: lambda: combined.record_step(*FENCE, step(), [event(), event()]),
     sql.upsert_step: lambda: twice(sql.upsert_step, step()),
     sql.change: lambda: sql.change(JOB, {"status": "queued"}, statuses=["running"], where=overdue.lease_expired(1)),
     sql.lock_jobs: lambda: sql.lock_jobs([JOB]),
@@ -67,12 +72,13 @@ STATEMENTS: dict[Callable[..., Any], Callable[[], Any]] = {
     overdue.recorded_cascades: overdue.recorded_cascades,
     overdue.take_unannounced: lambda: (sql.insert_jobs([job()]), overdue.take_unannounced(0.0)),
     overdue.announce_now: lambda: overdue.announce_now([JOB]),
+    overdue.put_off: lambda: overdue.put_off([JOB], 2.0),
     overdue.next_announcement: overdue.next_announcement,
     overdue.elect: lambda: (overdue.elect("sweep", "a", 5), overdue.elect("sweep", "b", 5)),
     overdue.make_due: lambda: overdue.make_due(),
 }
 PIECES = {"upsertion", "lease_expired"}  # parts of statements: they run nothing by themselves
-POSTGRESQL_ALONE = {sql.insert_run, sql.settle_alone, sql.record_step}
+POSTGRESQL_ALONE = {combined.insert_run, combined.settle_alone, combined.settle_child, combined.record_step}
 
 
 def twice(statement: Callable[..., Any], *arguments: Any) -> None:
@@ -81,7 +87,7 @@ def twice(statement: Callable[..., Any], *arguments: Any) -> None:
 
 
 def with_counters() -> int:
-    return database.insert(JobCounters, [{"job_id": JOB}])
+    return columns.insert(JobCounters, [{"job_id": JOB}])
 
 
 def is_postgres() -> bool:
@@ -115,7 +121,7 @@ def public(module: ModuleType) -> set[Callable[..., Any]]:
     return {made for name, made in functions if made.__module__ == module.__name__ and name[0] != "_"}
 
 
-@pytest.mark.parametrize("module", [sql, overdue])
+@pytest.mark.parametrize("module", [sql, combined, overdue])
 def test_every_statement_is_run_here(module):
     """Given the modules of written SQL, when their functions are counted, then each has a line in this file."""
     missing = {made.__name__ for made in public(module) - set(STATEMENTS)} - PIECES

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
+import sys
+import tomllib
 from pathlib import Path
 from types import ModuleType
 
+import pytest
+
 from django_ais import checks, exceptions
+from django_ais.conformance.manifest import REVISION
 
 ROOT = Path(__file__).parents[2]
 ERRORS = (ROOT / "docs/errors.md").read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^### (\S+)\n(.*?)(?=^##|\Z)", ERRORS, re.MULTILINE | re.DOTALL))
 
 
-def generator() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("generate_settings", ROOT / "docs/reference/generate_settings.py")
+def generator(path: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("generator", ROOT / path)
     assert spec is not None
     assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)  # its dataclasses look there
     spec.loader.exec_module(module)
     return module
 
@@ -69,8 +75,28 @@ def test_the_tree_in_the_module_names_every_error():
 
 def test_the_page_of_settings_is_up_to_date():
     """Given the settings and drivers as they are, when the page is made anew, then it is the one that is there."""
-    made = generator().page()
+    made = generator("docs/reference/generate_settings.py").page()
 
     assert (ROOT / "docs/reference/settings.md").read_text(encoding="utf-8") == made, (
         "run: python docs/reference/generate_settings.py"
     )
+
+
+def test_the_tables_of_drivers_are_up_to_date():
+    """Given the suite's reports, when the pages are made anew, then they are those that are there."""
+    for file, made in generator("docs/drivers/generate_index.py").pages().items():
+        assert (ROOT / "docs/drivers" / file).read_text(encoding="utf-8") == made, (
+            "run: python docs/drivers/generate_index.py"
+        )
+
+
+@pytest.mark.parametrize("kind", ["queue", "bus"])
+def test_every_driver_has_a_report_of_a_whole_run(kind):
+    """Given the drivers that ship, then each has a report of this suite, on which it conforms."""
+    shipped = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"][f"django_ais.{kind}"]
+    reports = [json.loads(file.read_text()) for file in (ROOT / "docs/drivers/reports").glob("*.json")]
+    of_this_kind = [report for report in reports if report["kind"] == kind]
+
+    assert {report["driver"]["name"] for report in of_this_kind} == set(shipped) - {"immediate"}  # for tests
+    assert {report["suite_revision"] for report in of_this_kind} == {REVISION}
+    assert {report["level"] for report in of_this_kind} == {"conformant"}

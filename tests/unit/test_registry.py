@@ -149,8 +149,11 @@ def test_a_dotted_path_is_a_driver_too():
 
 
 WRONG: dict[str, tuple[str, type[Exception], tuple[str, ...]]] = {
-    "a slip of the pen": ("memry", UnknownDriverError, ("'memry'", "Installed: database", "Did you mean 'memory'?")),
-    "of a later version": ("celery", UnknownDriverError, ("'celery'", "does not have it yet", "BACKEND")),
+    "a slip of the pen": (
+        "memry",
+        UnknownDriverError,
+        ("'memry'", "Installed: celery, database", "Did you mean 'memory'?"),
+    ),
     "no such module": ("shop.queues.Queue", ConfigurationError, ("'shop.queues.Queue'", "cannot be imported", "shop")),
     "no such class": ("django_ais.backends.queue.memory.Queue", ConfigurationError, ("cannot be imported", '"Queue"')),
     "no driver": ("datetime.datetime", ConfigurationError, ("'datetime.datetime'", "not a queue driver", "BaseQueue")),
@@ -202,6 +205,17 @@ def test_a_driver_of_another_package_is_found_by_its_entry_point(tmp_path, monke
     assert "acme_queue" not in sys.modules
     loaded: Any = registry.queues.load("acme")
     assert (loaded.__name__, loaded.__mro__[1]) == ("AcmeQueue", BaseQueue)
+
+
+def test_installed_packages_are_read_once(monkeypatch):
+    """Given a driver whose class was found, when it is asked for again, as a forked process does, then no package is
+    read again.
+    """
+    registry.queues.reset()
+    found = registry.queues.load("memory")
+    monkeypatch.delattr(registry, "entry_points")
+
+    assert registry.queues.load("memory") is found
 
 
 def test_a_package_that_cannot_be_imported_is_told(tmp_path, monkeypatch):

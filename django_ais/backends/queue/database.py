@@ -23,6 +23,8 @@ class DatabaseQueue(PullQueue):
     redelivers_on_worker_loss: ClassVar[bool] = True  # Does the engine itself deliver again when a process dies?
     confirms_enqueue: ClassVar[bool] = True  # Does the broker acknowledge the write?
 
+    reserves_ahead: ClassVar[int] = 16  # how many more than there are free slots, while jobs take milliseconds
+
     @property
     def source(self) -> Source:
         """Where due rows come from."""
@@ -39,6 +41,9 @@ class DatabaseQueue(PullQueue):
     def _interrupt(self) -> None:
         self.source.interrupt(self.alias)
 
+    def _give_back(self) -> None:
+        self.source.give_back()
+
 
 @dataclass
 class Reserved:
@@ -54,3 +59,6 @@ class Reserved:
 
     def reject(self) -> None:
         """The row says what became of it."""
+
+    def touch(self) -> None:
+        """The keeper renews the lease."""

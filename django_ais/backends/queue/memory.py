@@ -73,6 +73,7 @@ class MemoryQueue(PullQueue):
         self._stop = threading.Event()
         self._consumer: threading.Thread | None = None
         self._pid = 0
+        self._interrupted = False
 
     def _enqueue(self, messages: Sequence[QueueMessage], *, timeout: float) -> None:
         with self._changed:
@@ -117,7 +118,7 @@ class MemoryQueue(PullQueue):
     def _reserve(self, *, limit: int, timeout: float) -> Sequence[Taken]:
         end = time.monotonic() + timeout
         with self._changed:
-            while True:
+            while not self._interrupted:
                 self._release_due()
                 if self._ready:
                     count = min(limit, len(self._ready))
@@ -126,6 +127,13 @@ class MemoryQueue(PullQueue):
                 if time.monotonic() >= end or self._stop.is_set():
                     return []
                 self._changed.wait(max(wait, 0))
+            self._interrupted = False
+            return []
+
+    def _interrupt(self) -> None:
+        with self._changed:
+            self._interrupted = True
+            self._changed.notify_all()
 
     def _release_due(self) -> None:
         while self._held and self._held[0].due <= time.monotonic():
@@ -176,3 +184,6 @@ class Taken:
 
     def reject(self) -> None:
         """Drop it."""
+
+    def touch(self) -> None:
+        """Nobody else could take it."""

@@ -66,7 +66,7 @@ def _looks() -> Iterator[tuple[str, Callable[[], str]]]:
     for alias in current.queues:
         yield f"queue '{alias}'", partial(_queue, alias)
     for alias in current.buses:
-        yield f"bus '{alias}'", partial(_kind, registry.buses, alias)
+        yield f"bus '{alias}'", partial(_bus, alias)
     for alias in current.gateways:
         yield f"gateway '{alias}'", partial(_kind, registry.gateways, alias)
 
@@ -116,8 +116,20 @@ def _kind(drivers: Any, alias: str) -> str:
     return type(drivers[alias]).__name__
 
 
+def _bus(alias: str) -> str:
+    bus = registry.buses[alias]
+    return _with_doubts(type(bus).__name__, bus)
+
+
 def _queue(alias: str) -> str:
     queue = registry.queues[alias]
     queue.ping()
     depth = queue.depth()
-    return type(queue).__name__ + ("" if depth is None else f", {depth} messages wait")
+    said = type(queue).__name__ + ("" if depth is None else f", {depth} messages wait")
+    return _with_doubts(said, queue)
+
+
+def _with_doubts(said: str, driver: Any) -> str:
+    """What only the running server could tell besides; the checks tell of the rest."""
+    known = driver.check()
+    return "; ".join([said, *(doubt for doubt in driver.probe() if doubt not in known)])

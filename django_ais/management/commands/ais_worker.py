@@ -15,9 +15,10 @@ from django.db import connections
 
 from django_ais import conf, registry
 from django_ais.exceptions import AisError
-from django_ais.management.worker_process import Consume, WorkerProcess, refuse_green_threads, require_database
+from django_ais.management.worker_process import Consume, WorkerProcess, require_database
 from django_ais.queues import BaseQueue
 from django_ais.runtime import database
+from django_ais.runtime.host import refuse_green_threads
 
 CONCURRENCY = 4
 
@@ -47,8 +48,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Become the engine's worker process, or be one until a signal."""
-        refuse_green_threads()
         try:
+            refuse_green_threads()
             queue = registry.queues[options["queue"]]
             drain_seconds = conf.current().drain_seconds
         except AisError as error:
@@ -59,6 +60,11 @@ class Command(BaseCommand):
             return
         require_database()
         if command is not None:
+            if options["drain_seconds"] is not None:
+                raise CommandError(
+                    f"Queue '{queue.alias}' is consumed by its engine's own command, which --drain-seconds does not "
+                    "reach. Set DJANGO_AIS['DRAIN_SECONDS'] instead."
+                )
             self._become(command)
         if options["drain_seconds"] is not None:
             drain_seconds = options["drain_seconds"]
@@ -105,9 +111,7 @@ def consumer_of(queue: BaseQueue, concurrency: int) -> Consume:
         return lambda stop: queue.run_worker(concurrency=concurrency, stop=stop)
     if queue.is_embedded:
         return wait_for_stop
-    raise CommandError(
-        f"Queue '{queue.alias}' starts no worker process of its own; start its engine's with the engine's own command."
-    )
+    raise CommandError(f"Queue '{queue.alias}' starts no worker process of its own. {queue.worker_advice()}")
 
 
 def wait_for_stop(stop: threading.Event) -> int:

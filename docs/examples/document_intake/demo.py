@@ -47,7 +47,11 @@ settings.py does:
         "GATEWAYS": {"default": {"BACKEND": "function", "OPTIONS": {"function": "document_intake.gateway.answer"}}},
     }
 A real model: name a function of yours that takes the request and yields the model's text; prompts, schemas, retries
-and streaming stay as they are. Drivers for Celery and Redis come with the next versions (ROADMAP.md)."""
+and streaming stay as they are. The same workflow on Celery: two lines of settings, one command a worker process:
+        "QUEUES": {"default": {"BACKEND": "celery", "OPTIONS": {"broker_url": "redis://localhost:6379/0"}}},
+        "BUSES": {"default": "database"},
+    python manage.py ais_worker --concurrency 4
+Dramatiq, RQ, NATS and Django's own tasks the same way: docs/drivers/."""
 
 
 def main(arguments: list[str]) -> int:
@@ -129,7 +133,8 @@ def set_up(folder: Path, documents: list[HandedIn], *, in_worker_processes: bool
 
     django.setup()
     call_command("migrate", verbosity=0)
-    call_command("import_workflow", str(HERE / "intake.yaml"))
+    for workflow in ("intake.yaml", "chat.yaml"):
+        call_command("import_workflow", str(HERE / workflow))
 
 
 def serve(folder: Path, documents: list[HandedIn], port: int) -> int:

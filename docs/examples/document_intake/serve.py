@@ -16,7 +16,7 @@ from django.urls import reverse
 
 from django_ais import jobs
 from django_ais.models import JobPacket
-from document_intake import intake, signing_in
+from document_intake import chat, intake, signing_in
 from document_intake.handed_in import HandedIn
 from document_intake.ports import HOST
 
@@ -65,7 +65,8 @@ class Kept:
 
     def start_again(self) -> None:
         """Start the next. Raises `Stopped` where that seems to lead nowhere."""
-        is_early = time.monotonic() - self._started_at < STEADY_SECONDS
+        was_told = self._process is not None and self._process.poll() == -signal.SIGTERM  # a restart, however soon
+        is_early = not was_told and time.monotonic() - self._started_at < STEADY_SECONDS
         self._early_ends = self._early_ends + 1 if is_early else 0
         if self._early_ends >= MOST_EARLY_ENDS:
             raise Stopped(f"The {self.name} process cannot be kept up; it says:\n{self.tail()}")
@@ -106,6 +107,7 @@ def serve(folder: Path, documents: Iterable[HandedIn], port: int) -> int:
                 f"Jobs run in worker process {worker.pid}, the page comes from server process {server.pid}. "
                 f"End either (kill {server.pid}):\nthe page goes on where it stood. Ctrl-C ends everything."
             )
+            say(f"\n{chat_pages(site)}")
             _offer_links(site)
             _keep_up(server, worker)
     except KeyboardInterrupt:
@@ -119,6 +121,14 @@ def serve(folder: Path, documents: Iterable[HandedIn], port: int) -> int:
 def link(site: str) -> str:
     """An address that signs in once."""
     return site + reverse("sign-in", args=[signing_in.token_for(signing_in.the_user())])
+
+
+def chat_pages(site: str) -> str:
+    """Where the chat pages are, or how they are built."""
+    if not chat.are_built():
+        return "Chat pages (useChat, AG-UI): build them first, see docs/examples/chat/README.md."
+    addresses = [f"    {site}{reverse('new-chat', args=[name])}" for name in chat.FRONT_ENDS]
+    return "\n".join(["Chat pages on the same site, once signed in:", *addresses])
 
 
 @contextmanager

@@ -44,6 +44,8 @@ INSTALLED_APPS = [
 ALLOWED_HOSTS = ["127.0.0.1", "localhost"]
 ROOT_URLCONF = "document_intake.urls"
 STATIC_URL = "static/"
+CHAT_BUILD = Path(os.environ.get("INTAKE_CHAT_BUILD") or Path(__file__).parents[1] / "chat" / "build")
+STATICFILES_DIRS = [("chat", CHAT_BUILD)] if CHAT_BUILD.is_dir() else []
 TEMPLATES = [{"BACKEND": "django.template.backends.django.DjangoTemplates", "APP_DIRS": True}]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
@@ -66,10 +68,14 @@ DATABASES = {
 if django.VERSION >= (5, 1):
     DATABASES["default"]["OPTIONS"]["transaction_mode"] = "IMMEDIATE"
 
+REDIS = os.environ.get("INTAKE_REDIS_URL")
+BUS = {"BACKEND": "redis", "OPTIONS": {"url": REDIS}} if REDIS else "database"  # between processes
+
 DJANGO_AIS = {
     "QUEUES": {"default": {"BACKEND": "memory", "OPTIONS": {"threads": 6}}},
     "BUSES": {"default": "memory"},
     "GATEWAYS": {"default": {"BACKEND": "function", "OPTIONS": {"function": "document_intake.gateway.answer"}}},
+    "AUTHORIZER": "document_intake.chat.may",
     "EVENT_FLUSH_MS": 100,
     "STREAM_DRAIN_SECONDS": 0.5,  # a server of one visitor need not spread the ends of its streams
     "MAX_PAYLOAD_BYTES": 8 * 1024 * 1024,  # a document's text is recorded with the job that reads it
@@ -77,7 +83,7 @@ DJANGO_AIS = {
 if IN_WORKER_PROCESSES:
     DJANGO_AIS |= {
         "QUEUES": {"default": "database"},
-        "BUSES": {"default": "database"},
+        "BUSES": {"default": BUS},
         "LEASE_SECONDS": 3,  # short, so that the show is: a dead worker process is noticed then
         "SWEEP_SECONDS": 0.5,
         "DRAIN_SECONDS": 2,

@@ -115,4 +115,4 @@ def restart_server(request: HttpRequest) -> HttpResponse:
 
 
 def _runs(request: HttpRequest) -> Any:
-    return JobPacket.objects.roots().filter(user=request.user)
+    return JobPacket.objects.roots().filter(user=request.user, type=intake.WORKFLOW)

@@ -8,6 +8,8 @@ from pydantic import BaseModel, Field
 from django_ais.strategies import BaseStrategy, JobContext
 from document_intake.kinds import Kind
 
+QUESTION = "Question: "
+
 
 class SummaryStrategy(BaseStrategy):
     """Asks for the sentences of a page that say most."""
@@ -19,6 +21,17 @@ class SummaryStrategy(BaseStrategy):
             "order, with an empty line between them, and write nothing else.",
             "prompt": f"Page {job.payload['place']} of {job.payload['of']}, from {job.inputs['name']}:\n\n"
             f"{job.inputs['text']}",
+        }
+
+
+class ReplyStrategy(BaseStrategy):
+    """Asks for an answer from the pages that were found."""
+
+    def compose_context(self, job: JobContext) -> Mapping[str, Any]:
+        """The question, under it the pages."""
+        return {
+            "system": "Answer the question from these pages alone. Copy sentences that answer it letter for letter.",
+            "prompt": f"{QUESTION}{' '.join(job.payload['question'].split())}\n\n{job.inputs['text']}",
         }
 
 

@@ -35,7 +35,9 @@ _STOP_WORDS = frozenset(
 )
 
 
-class _Candidate(NamedTuple):
+class Candidate(NamedTuple):
+    """A sentence that may be chosen: the words of it that carry meaning, and its length in words."""
+
     piece: Piece
     terms: frozenset[str]
     length: int
@@ -51,20 +53,20 @@ def summarise(text: str, sentences: int = 2) -> list[str]:
     """
     if sentences < 1:
         raise ValueError(f"a summary needs at least 1 sentence, not {sentences}")
-    chosen = _choose(_candidates(text), sentences)
+    chosen = _choose(candidates(text), sentences)
     return [candidate.piece.text for candidate in sorted(chosen, key=lambda candidate: candidate.piece.start)]
 
 
-def _candidates(text: str) -> list[_Candidate]:
+def candidates(text: str) -> list[Candidate]:
     """The distinct sentences worth choosing; where there is no real one, the next best kind of line."""
     distinct = {piece.text: piece for piece in reversed(pieces(text))}
-    every = [_Candidate(piece, _terms(piece.text), len(piece.text.split())) for piece in distinct.values()]
+    every = [Candidate(piece, terms(piece.text), len(piece.text.split())) for piece in distinct.values()]
     sentences = [candidate for candidate in every if candidate.piece.prose]
     telling = [candidate for candidate in sentences if candidate.length >= SHORTEST_WORDS and candidate.terms]
     return telling or sentences or every
 
 
-def _terms(sentence: str) -> frozenset[str]:
+def terms(sentence: str) -> frozenset[str]:
     """The distinct words of a sentence that carry meaning, plurals folded into singulars."""
     words = (match.group().lower() for match in _TOKEN.finditer(sentence))
     return frozenset(_singular(word) for word in words if word not in _STOP_WORDS)
@@ -74,13 +76,13 @@ def _singular(word: str) -> str:
     return word[:-1] if len(word) > 4 and word.endswith("s") and not word.endswith(("ss", "us", "is")) else word
 
 
-def _choose(candidates: list[_Candidate], count: int) -> list[_Candidate]:
+def _choose(candidates: list[Candidate], count: int) -> list[Candidate]:
     """Take the best candidate, weaken the words it has said, and so on."""
     if len(candidates) <= count:
         return candidates
     weights = _weights(candidates)
     left = list(candidates)
-    chosen: list[_Candidate] = []
+    chosen: list[Candidate] = []
     while len(chosen) < count:
         best = max(left, key=lambda candidate: _rank(candidate, weights))
         left.remove(best)
@@ -89,13 +91,13 @@ def _choose(candidates: list[_Candidate], count: int) -> list[_Candidate]:
     return chosen
 
 
-def _weights(candidates: list[_Candidate]) -> dict[str, float]:
+def _weights(candidates: list[Candidate]) -> dict[str, float]:
     """Each word's share of the sentences it stands in, between 0 and 1."""
     counts = Counter(term for candidate in candidates for term in candidate.terms)
     return {term: count / len(candidates) for term, count in counts.items()}
 
 
-def _rank(candidate: _Candidate, weights: Mapping[str, float]) -> tuple[float, int, str]:
+def _rank(candidate: Candidate, weights: Mapping[str, float]) -> tuple[float, int, str]:
     """What the sentence says per word of it; between equals the richer one, then an order that no position enters."""
     said = sum(sorted(weights[term] for term in candidate.terms))
     score = said / (len(candidate.terms) + DAMPING)

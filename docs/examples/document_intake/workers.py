@@ -1,4 +1,7 @@
-"""The jobs of `intake.yaml`: read in ``prepare`` or ``run``, think through a strategy, write rows in ``on_done``."""
+"""The jobs of `intake.yaml` and `chat.yaml`.
+
+They read in ``prepare`` or ``run``, think through a strategy, and write rows in ``on_done``.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,8 +12,11 @@ from django_ais import registry
 from django_ais.workers import ActiveJob, BaseWorker, ChildResult
 from document_intake import ledger
 from document_intake.models import Document, Field, Page, Summary
+from document_intake.questions import pages_about
 from document_intake.reading import split_pages
-from document_intake.strategies import ExtractStrategy, SummaryStrategy
+from document_intake.strategies import ExtractStrategy, ReplyStrategy, SummaryStrategy
+
+PAGES = 3  # that a reply is made from
 
 
 @registry.register("documents.split")
@@ -100,3 +106,33 @@ class FileWorker(BaseWorker):
                 title=found["title"], kind=found["kind"], score=found["score"]
             )
             transaction.on_commit(lambda document_id=document_id: ledger.note("effect", f"filed:{document_id}"))
+
+
+@registry.register("documents.find")
+class FindWorker(BaseWorker):
+    """Finds the pages that a question is about."""
+
+    def run(self, job: ActiveJob) -> Any:
+        """Where those pages stand, the best first."""
+        newest = {document.name: document for document in Document.objects.order_by("id")}
+        places = [
+            (document.id, number, text)
+            for document in newest.values()
+            for number, text in enumerate(split_pages(document.text), start=1)
+        ]
+        found = pages_about(job.payload["question"], [text for *_, text in places], PAGES)
+        job.log(f"{len(found)} of {len(places)} pages")
+        return {"pages": [{"document": places[place][0], "number": places[place][1]} for place in found]}
+
+
+@registry.register("llm.reply")
+class ReplyWorker(BaseWorker):
+    """Answers a question from the pages that were found."""
+
+    strategy_class = ReplyStrategy
+
+    def prepare(self, job: ActiveJob) -> Mapping[str, Any]:
+        """The pages' texts."""
+        texts = Document.objects.in_bulk([page["document"] for page in job.payload["pages"]])
+        pages = [split_pages(texts[page["document"]].text)[page["number"] - 1] for page in job.payload["pages"]]
+        return {"text": "\n\n".join(pages)}

@@ -20,6 +20,7 @@ from tests.benchmarks.peers import serving
 
 CONCURRENCY = 4
 CLOCK = "AIS_BENCH_CLOCK"  # the pipe through which a job says when it began
+SUCCEEDED = "SELECT count(*) AS number FROM procrastinate_jobs WHERE status = 'succeeded'"
 OPEN = "SELECT EXISTS (SELECT FROM procrastinate_jobs WHERE status IN ('todo', 'doing')) AS open"
 
 
@@ -75,11 +76,15 @@ def main() -> None:
 
 
 def _noop(count: int) -> dict[str, Any]:
-    return serving.noop(lambda number: echo.defer(n=number), _any_open, count)
+    return serving.noop(lambda number: echo.defer(n=number), _any_open, _succeeded, count)
 
 
 def _any_open() -> bool:
     return bool(app.connector.get_sync_connector().execute_query_one(OPEN)["open"])
+
+
+def _succeeded() -> int:
+    return int(app.connector.get_sync_connector().execute_query_one(SUCCEEDED)["number"])
 
 
 def _idle(times: Any, count: int) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from statistics import median
 from typing import Any
 
 from tests.benchmarks.measuring import Site, percentile
-from tests.benchmarks.peers import IDLE, QUEUES, STEPS, Client, Peer
+from tests.benchmarks.peers import FAN, IDLE, QUEUES, STEPS, Client, Peer
 from tests.benchmarks.rounds import Figures, Row
 
 
@@ -20,6 +20,11 @@ def noop(site: Site, count: int) -> Iterator[Row]:
 def steps(site: Site, workflows: int, each: int) -> Iterator[Row]:
     """Recorded steps, inline."""
     return _rows(site, STEPS, lambda client: _steps(site, client, workflows, each))
+
+
+def fan(site: Site, children: int) -> Iterator[Row]:
+    """One with many children, and a join."""
+    return _rows(site, FAN, lambda client: _fan(site, client, children))
 
 
 def idle(site: Site, count: int) -> Iterator[Row]:
@@ -66,6 +71,16 @@ def _steps(site: Site, client: Client, workflows: int, each: int) -> Figures:
         "p50 ms/workflow": median(said["took"]),
         "xids/step": xids / workflows / each,
         "CPU us/step": cpu / workflows / each * 1e6,
+    }
+
+
+def _fan(site: Site, client: Client, children: int) -> Figures:
+    client.ask("fan", 20)
+    said, cpu, _ = _watched(site, client, "fan", children)
+    return {
+        "s": said["seconds"],
+        "children/s": children / said["seconds"],
+        "CPU us/child": cpu / children * 1e6,
     }
 
 

@@ -10,7 +10,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
+
+from tests.benchmarks.peers import end
 
 ANSWERS = os.fdopen(os.dup(1), "w")
 os.dup2(2, 1)  # what a library or a worker process prints is no answer
@@ -19,6 +22,7 @@ WAIT_SECONDS = 120.0
 LOOK_SECONDS = 0.05  # as often as our own rows look whether all is done
 
 STARTED: list[subprocess.Popen[bytes]] = []
+LOGS: list[Path] = []
 
 
 def serve(pids: Sequence[int] = (), **commands: Callable[..., dict[str, Any]]) -> None:
@@ -52,40 +56,59 @@ def is_worker() -> bool:
 
 
 @contextmanager
-def workers(command: Sequence[str], processes: int, *, pass_fds: Sequence[int] = ()) -> Iterator[list[int]]:
-    """So many processes of this command; their process ids."""
-    for _ in range(processes):
-        STARTED.append(subprocess.Popen([sys.executable, "-m", *command], pass_fds=pass_fds))
+def workers(
+    command: Sequence[str], processes: int, *, pass_fds: Sequence[int] = (), log: str = ""
+) -> Iterator[list[int]]:
+    """So many processes of this command; their process ids. With ``log``, a name, what they print goes to a file."""
+    with _output(log) as output:
+        for _ in range(processes):
+            process = subprocess.Popen(
+                [sys.executable, "-m", *command], pass_fds=pass_fds, stdout=output, stderr=output
+            )
+            STARTED.append(process)
     try:
         yield [process.pid for process in STARTED]
     finally:
         for process in STARTED:
             process.send_signal(signal.SIGTERM)
         for process in STARTED:
-            _end(process)
+            end(process, seconds=10)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    try:
-        process.wait(10)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+@contextmanager
+def _output(name: str) -> Iterator[IO[bytes] | None]:
+    if not name:
+        yield None
+        return
+    path = Path(os.environ["AIS_TEST_DIR"]) / f"{name}-{os.getpid()}.log"
+    LOGS.append(path)
+    with path.open("ab") as file:
+        yield file
 
 
-def noop(dispatch: Callable[[int], Any], any_open: Callable[[], bool], count: int) -> dict[str, Any]:
-    """Dispatch one by one, wait for the last: seconds until all were dispatched, and until all had ended."""
-    begun = time.perf_counter()
+def said() -> str:
+    """The last that the workers printed into files."""
+    return "\n".join(path.read_text(errors="replace")[-4_000:] for path in LOGS)
+
+
+def noop(
+    dispatch: Callable[[int], Any], any_open: Callable[[], bool], succeeded: Callable[[], int], count: int
+) -> dict[str, Any]:
+    """Dispatch one by one, wait for the last: seconds until all were dispatched, and until all had ended; how many more
+    have succeeded than before, which must be all.
+    """
+    before, begun = succeeded(), time.perf_counter()
     for number in range(count):
         dispatch(number)
     dispatched = time.perf_counter() - begun
     while any_open():
         if time.perf_counter() - begun > WAIT_SECONDS:
-            raise TimeoutError(f"{sys.argv[0]}: jobs are still open after {WAIT_SECONDS:.0f} s")
+            raise TimeoutError(f"{sys.argv[0]}: jobs are still open after {WAIT_SECONDS:.0f} s\n{said()}")
         if ended := [process.pid for process in STARTED if process.poll() is not None]:
-            raise RuntimeError(f"{sys.argv[0]}: worker processes {ended} ended before the work did")
+            raise RuntimeError(f"{sys.argv[0]}: worker processes {ended} ended before the work did\n{said()}")
         time.sleep(LOOK_SECONDS)
-    return {"seconds": time.perf_counter() - begun, "dispatched": dispatched}
+    seconds = time.perf_counter() - begun
+    return {"seconds": seconds, "dispatched": dispatched, "succeeded": succeeded() - before}
 
 
 def steps(workflow: Callable[[], Any], workflows: int) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import os
 import sys
 from typing import Any
 
-from tests.benchmarks.peers import serving
+from tests.benchmarks.peers import clock, serving
 
 
 def main() -> None:
@@ -26,8 +26,8 @@ def main() -> None:
     call_command("migrate", verbosity=0)
     processes, poll = int(sys.argv[1]), sys.argv[2]
     command = ["django", "db_worker", "--interval", poll, "--no-startup-delay", "--verbosity", "0"]
-    with serving.workers(command, processes) as pids:
-        serving.serve(pids, noop=_noop)
+    with clock.listening() as listener, serving.workers(command, processes, log="tasks-db") as pids:
+        serving.serve(pids, noop=_noop, idle=lambda count: _idle(listener, count))
 
 
 def _noop(count: int) -> dict[str, Any]:
@@ -36,4 +36,11 @@ def _noop(count: int) -> dict[str, Any]:
     from tests.benchmarks.peers.tasks_db_jobs import echo
 
     waiting = DBTaskResult.objects.filter(status__in=["READY", "RUNNING"])
-    return serving.noop(lambda number: echo.enqueue(n=number), waiting.exists, count)
+    ended = DBTaskResult.objects.filter(status="SUCCESSFUL")
+    return serving.noop(lambda number: echo.enqueue(n=number), waiting.exists, ended.count, count)
+
+
+def _idle(listener: int, count: int) -> dict[str, Any]:
+    from tests.benchmarks.peers.tasks_db_jobs import tell
+
+    return clock.idle(listener, tell.enqueue, count)

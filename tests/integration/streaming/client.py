@@ -85,14 +85,20 @@ class Answer:
 
 @asynccontextmanager
 async def asked(
-    port: int, path: str, *, method: str = "GET", cookie: str = "", headers: dict[str, str] | None = None
+    port: int,
+    path: str,
+    *,
+    method: str = "GET",
+    cookie: str = "",
+    headers: dict[str, str] | None = None,
+    body: bytes = b"",
 ) -> AsyncIterator[Answer]:
     """Send a request; its answer, with the body still to come. At the end of the block the connection is cut."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
-        lines = {"Host": f"127.0.0.1:{port}", "Cookie": cookie, "Content-Length": "0", **(headers or {})}
+        lines = {"Host": f"127.0.0.1:{port}", "Cookie": cookie, "Content-Length": str(len(body)), **(headers or {})}
         head = "".join(f"{name}: {value}\r\n" for name, value in lines.items() if value)
-        writer.write(f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode())
+        writer.write(f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode() + body)
         yield await _answer(reader)
     finally:
         writer.transport.abort()

@@ -1,4 +1,4 @@
-"""One request to an ASGI application in this process, with its client played by the test: what a server would do."""
+"""A request or a socket of an ASGI application in this process, its client played by the test: as a server would."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from typing import Any
 from django.core.asgi import get_asgi_application
 
 from django_ais.asgi import application
+from django_ais.contrib.channels import EventConsumer
 
 
 class Exchange:
     """A request, and what has come back so far."""
 
-    def __init__(self, path: str, *, method: str, headers: dict[str, str], app: Any) -> None:
+    def __init__(self, path: str, *, method: str, headers: dict[str, str], app: Any, body: bytes = b"") -> None:
         path, _, query = path.partition("?")
         lines = {"host": "testserver", **headers}
         self.scope: dict[str, Any] = {
@@ -31,7 +32,7 @@ class Exchange:
         self.is_over = False
         self.is_stuck = False
         self._incoming: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        self._incoming.put_nowait({"type": "http.request", "body": b"", "more_body": False})
+        self._incoming.put_nowait({"type": "http.request", "body": body, "more_body": False})
         self._changed = asyncio.Event()
         self._unstuck = asyncio.Event()
         self.task = asyncio.ensure_future(app(self.scope, self._incoming.get, self._send))
@@ -86,14 +87,92 @@ class Exchange:
 
 @asynccontextmanager
 async def exchange(
-    path: str, *, cookie: str = "", method: str = "GET", app: Any = None, **headers: str
+    path: str, *, cookie: str = "", method: str = "GET", app: Any = None, document: Any = None, **headers: str
 ) -> AsyncIterator[Exchange]:
-    """Send a request; headers as ``Last_Event_ID="3"``. At the end of the block its client is gone."""
+    """Send a request; headers as ``Last_Event_ID="3"``, a JSON body as ``document``. At the end of the block its client
+    is gone.
+    """
     given = {name.replace("_", "-"): value for name, value in headers.items()}
+    body = b"" if document is None else json.dumps(document).encode()
+    given |= {"content-type": "application/json", "content-length": str(len(body))} if body else {}
     made = Exchange(
         path, method=method, headers={**given, **({"cookie": cookie} if cookie else {})},
-        app=app or application(get_asgi_application()),
+        app=app or application(get_asgi_application()), body=body,
     )  # fmt: skip
+    try:
+        yield made
+    finally:
+        made.hang_up()
+        made.task.cancel()
+        await asyncio.gather(made.task, return_exceptions=True)
+
+
+class PlayedSocket:
+    """A socket of the consumer's, and what it has said so far."""
+
+    def __init__(self, user: Any) -> None:
+        scope = {
+            "type": "websocket", "asgi": {"version": "3.0"}, "http_version": "1.1", "scheme": "ws", "user": user,
+            "path": "/ais/socket", "raw_path": b"/ais/socket", "query_string": b"", "root_path": "", "subprotocols": [],
+            "headers": [(b"host", b"testserver"), (b"origin", b"http://testserver")],
+        }  # fmt: skip
+        self.said: list[dict[str, Any]] = []
+        self.flows = asyncio.Event()  # cleared: the client takes nothing
+        self.flows.set()
+        self.is_held = asyncio.Event()  # something waits for the client to take it
+        self._is_broken = False
+        self._code: int | None = None
+        self._incoming: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._incoming.put_nowait({"type": "websocket.connect"})
+        self._sent: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self.task = asyncio.ensure_future(EventConsumer.as_asgi()(scope, self._incoming.get, self._send))
+
+    async def _send(self, message: dict[str, Any]) -> None:
+        if not self.flows.is_set():
+            self.is_held.set()
+        await self.flows.wait()
+        if self._is_broken:
+            raise OSError("the client is gone")
+        self._sent.put_nowait(message)
+
+    def tell(self, **document: Any) -> None:
+        self._incoming.put_nowait({"type": "websocket.receive", "text": json.dumps(document)})
+
+    def follow(self, run: Any) -> None:
+        self.tell(op="follow", run=str(getattr(run, "id", run)))
+
+    def hang_up(self) -> None:
+        self._incoming.put_nowait({"type": "websocket.disconnect", "code": 1001})
+
+    def break_off(self) -> None:
+        """From now on the server's send says that the client is gone, and nothing else does."""
+        self._is_broken = True
+
+    async def _next(self, seconds: float) -> dict[str, Any]:
+        message = await asyncio.wait_for(self._sent.get(), seconds)
+        if "text" in message:
+            self.said.append(json.loads(message["text"]))
+        self._code = message.get("code")
+        return message
+
+    async def until(self, question: Callable[[dict[str, Any]], Any], *, seconds: float = 10.0) -> dict[str, Any]:
+        """The next thing said of which something is true."""
+        while "text" not in await self._next(seconds) or not question(self.said[-1]):
+            pass
+        return self.said[-1]
+
+    async def closed(self, *, seconds: float = 10.0) -> int:
+        """The code that it was closed with."""
+        while self._code is None:
+            await self._next(seconds)
+        await asyncio.wait_for(self.task, seconds)
+        return self._code
+
+
+@asynccontextmanager
+async def played(user: Any) -> AsyncIterator[PlayedSocket]:
+    """Open a socket for a user. At the end of the block its client is gone."""
+    made = PlayedSocket(user)
     try:
         yield made
     finally:

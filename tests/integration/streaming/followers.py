@@ -1,8 +1,9 @@
 """Many followers over TCP, in a process of their own: ``python -m tests.integration.streaming.followers``.
 
-Reads one JSON document from its standard input (``port``, ``seed``, ``stay``: seconds to stay idle, and for each
-follower ``path`` and ``cookie``) and writes what each follower saw to its standard output. A follower joins at a random
-moment, leaves after a random number of events, and comes back with ``Last-Event-ID`` until it is told to come no more.
+Reads one JSON document from its standard input (``port``, ``seed``, ``give_up``: seconds, if not `GIVE_UP_SECONDS`, and
+for each follower ``path`` and ``cookie``) and writes what each follower saw to its standard output. A follower joins at
+a random moment, leaves after a random number of events, and comes back with ``Last-Event-ID`` until it is told to come
+no more.
 """
 
 from __future__ import annotations
@@ -36,9 +37,9 @@ class Follower:
         self.refused: list[int] = []
         self.broken = 0
 
-    async def follow(self) -> None:
+    async def follow(self, seconds: float) -> None:
         await asyncio.sleep(self._chosen.uniform(0, 3))
-        end = time.monotonic() + GIVE_UP_SECONDS
+        end = time.monotonic() + seconds
         while time.monotonic() < end:
             try:
                 if await self._connect() == 204:
@@ -85,8 +86,20 @@ async def follow_all(document: dict[str, Any]) -> list[dict[str, Any]]:
         Follower(document["port"], each["path"], each["cookie"], random.Random(chosen.random()))
         for each in document["followers"]
     ]
-    await asyncio.gather(*[follower.follow() for follower in followers])
+    seconds = document.get("give_up", GIVE_UP_SECONDS)
+    await asyncio.gather(*[follower.follow(seconds) for follower in followers])
     return [follower.report for follower in followers]
+
+
+def digest_of(run: Any) -> str:
+    """The digest of a run's events as the rows have them."""
+    from django_ais import wire
+    from django_ais.runtime import reading
+
+    digest = hashlib.sha256()
+    for envelope in reading.page(run, "", 0, limit=10**6):
+        digest.update(wire.Native().frame(envelope).partition(b"data: ")[2].rstrip(b"\n") + b"\n")
+    return digest.hexdigest()
 
 
 if __name__ == "__main__":

@@ -9,9 +9,15 @@ import django
 
 django.setup()
 
-from django.core.asgi import get_asgi_application  # noqa: E402 (Django first)
+from channels.auth import AuthMiddlewareStack  # noqa: E402 (Django first)
+from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
+from django.core.asgi import get_asgi_application  # noqa: E402
+from django.urls import path  # noqa: E402
 
 from django_ais.asgi import application as streaming  # noqa: E402
+from django_ais.contrib.channels import EventConsumer  # noqa: E402
 
 application = streaming(get_asgi_application())
 plain = get_asgi_application()
+routed = AuthMiddlewareStack(URLRouter([path("ais/socket", EventConsumer.as_asgi())]))
+sockets = streaming(ProtocolTypeRouter({"http": get_asgi_application(), "websocket": routed}))

@@ -17,11 +17,14 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 class UvicornServer:
-    """One server process on a free port of this machine, for the length of a ``with``."""
+    """One server process on a free port of this machine, for the length of a ``with``.
+
+    ``app`` is a name in `served`, or another module's with a colon.
+    """
 
     def __init__(self, folder: Path, *, app: str = "application", **environment: str) -> None:
         self.log_file = folder / "uvicorn.log"
-        self._app = app
+        self._app = app if ":" in app else f"tests.integration.streaming.served:{app}"
         self._environment = environment
         self._process: subprocess.Popen[Any] | None = None
         with socket.socket() as found:
@@ -47,7 +50,7 @@ class UvicornServer:
     def start(self) -> None:
         """Start and wait until it takes connections."""
         command = [
-            sys.executable, "-m", "uvicorn", f"tests.integration.streaming.served:{self._app}",
+            sys.executable, "-m", "uvicorn", self._app,
             "--port", str(self.port), "--timeout-graceful-shutdown", "15", "--backlog", "8192",
         ]  # fmt: skip
         environment = {

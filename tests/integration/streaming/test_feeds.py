@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 from contextlib import aclosing
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.db.backends.signals import connection_created
 from django.utils import timezone
 
 from django_ais import jobs, registry
+from django_ais.backends.bus.memory import MemorySubscription
 from django_ais.runtime import hub as hubs
-from django_ais.runtime import reading, streams
+from django_ais.runtime import links, reading, streams
 from tests.app.behaviour_workers import settings_of, worker_of
 from tests.integration.streaming.conftest import counted, in_a_thread
 from tests.integration.streaming.faults import FaultyBus
@@ -115,6 +120,29 @@ def test_followers_live_on_the_rows_while_the_bus_is_down_and_on_the_bus_again_w
         assert_whole(events, seed=place // 5)
 
 
+def test_a_subscription_that_nobody_needs_any_more_is_closed_without_a_word(runs, monkeypatch, caplog):
+    """Given a bus whose subscription takes a moment to close, when the last follower leaves, then nobody is told that
+    the bus hung up: we did.
+    """
+    close = MemorySubscription.close
+
+    async def close_slowly(subscription: MemorySubscription) -> None:
+        await close(subscription)
+        await asyncio.sleep(0.01)
+
+    monkeypatch.setattr(MemorySubscription, "close", close_slowly)
+
+    async def follow() -> Any:
+        (run,) = await in_a_thread(runs, 1)
+        found = await read(run)
+        while (leaving := hubs.hub()._discarder) is not None:
+            await leaving
+        return found
+
+    assert_whole(asyncio.run(follow()), seed=0)
+    assert "hung up" not in caplog.text
+
+
 def test_a_run_is_read_once_however_many_follow_it(runs, monkeypatch):
     """Given five hundred followers of one run, when the bus loses every frame, then the rows are read for the run, not
     for each follower.
@@ -127,11 +155,14 @@ def test_a_run_is_read_once_however_many_follow_it(runs, monkeypatch):
         (run,) = await in_a_thread(runs, 1)
         return await asyncio.gather(*[read(run) for _ in range(500)])
 
+    begun = time.monotonic()
     found = asyncio.run(follow())
+    seconds = time.monotonic() - begun
 
     for events in found:
         assert_whole(events, seed=0)
-    assert next(pages) < 60
+    looks = seconds / hubs.PROBE_SECONDS
+    assert next(pages) < 500 + 40 + 2 * looks  # each may catch up once, when it comes; then twice a look for all
 
 
 def test_nothing_is_left_of_a_follower_that_was_cancelled(runs):
@@ -161,6 +192,64 @@ def test_nothing_is_left_of_a_follower_that_was_cancelled(runs):
     assert left == ({}, {}, None, None, {})
     assert tasks == []
     assert_whole(found, seed=0)
+
+
+def test_reading_threads_keep_their_connections_and_let_them_go_with_the_last_follower(runs, monkeypatch):
+    """Given a run that is followed, when rows are read again and again, then each thread connects once; a connection
+    that broke is replaced; and when nobody follows any more, the threads end.
+    """
+    monkeypatch.setattr(hubs, "REST_SECONDS", 0.05)
+    made: list[int] = []
+    connection_created.connect(remember := lambda **_: made.append(threading.get_ident()))
+
+    async def follow() -> tuple[int, int]:
+        (run,) = await in_a_thread(runs, 1)
+        made.clear()
+        for _ in range(20):
+            await reading.read(lambda: reading.page(run, "", 0))
+        kept = len([thread for thread in made if thread in readers()])
+        await reading.read(break_the_connection)
+        await reading.read(lambda: reading.page(run, "", 0))
+        assert_whole(await read(run), seed=0)
+        async with asyncio.timeout(10):
+            while readers():  # noqa: ASYNC110 - a thread does not tell of its end
+                await asyncio.sleep(0.02)
+        return kept, len(made)
+
+    kept, all_of_them = asyncio.run(follow())
+    connection_created.disconnect(remember)
+
+    assert kept <= reading.READERS
+    assert all_of_them > 0
+
+
+def test_reading_goes_on_while_its_threads_are_stopped(runs):
+    """Given many who read, when the reading threads are stopped again and again, then every one gets its answer, and no
+    connection is kept of threads that are gone.
+    """
+    before = len(links._kept)
+
+    async def read_all() -> list[int]:
+        stopping = asyncio.gather(*[in_a_thread(reading.stop_readers) for _ in range(100)])
+        answers = await asyncio.gather(*[reading.read(lambda: 1) for _ in range(500)])
+        await stopping
+        await reading.read(lambda: connection.ensure_connection())  # of that thread
+        await in_a_thread(reading.stop_readers)
+        return answers
+
+    assert asyncio.run(read_all()) == [1] * 500
+    assert len(links._kept) == before
+
+
+def break_the_connection() -> None:
+    connection.close()
+    connection.ensure_connection()
+    connection.connection.close()
+    connection.errors_occurred = True
+
+
+def readers() -> set[int | None]:
+    return {thread.ident for thread in threading.enumerate() if thread.name.startswith("ais-reader")}
 
 
 def test_a_number_from_nowhere_is_taken_for_the_last_one(runs):

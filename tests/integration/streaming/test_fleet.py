@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import signal
@@ -13,20 +12,20 @@ from typing import Any
 
 import pytest
 
-from django_ais import jobs, registry, wire
+from django_ais import jobs, registry
 from django_ais.models import JobPacket
-from django_ais.runtime import reading
 from tests.app.behaviour_workers import settings_of, worker_of
 from tests.harness.waiting import until
 from tests.integration.streaming.conftest import cookie_of, person
 from tests.integration.streaming.faults import Broker
+from tests.integration.streaming.followers import digest_of
 from tests.integration.streaming.servers import ROOT, UvicornServer
 from tests.integration.streaming.writers import streaming, text_of
 
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
+pytestmark = [pytest.mark.django_db(transaction=True, databases="__all__"), pytest.mark.one_database("postgres")]
 
 RUNS = 10
-PIECES = 100
+PIECES = 200
 PROCESSES = 4
 FOLLOWERS = 50  # in each process
 
@@ -50,14 +49,6 @@ def started_followers(server: UvicornServer, runs: list[JobPacket], cookies: dic
     process.stdin.close()
     process.stdin = None
     return process, [run.id for run in (runs[(seed + place) % len(runs)] for place in range(FOLLOWERS))]
-
-
-def digest_of(run: Any) -> str:
-    """The digest of a run's events as the rows have them."""
-    digest = hashlib.sha256()
-    for envelope in reading.page(run, "", 0, limit=10**6):
-        digest.update(wire.Native().frame(envelope).partition(b"data: ")[2].rstrip(b"\n") + b"\n")
-    return digest.hexdigest()
 
 
 @pytest.mark.timeout(180)
@@ -85,7 +76,7 @@ def test_two_hundred_followers_read_every_run_whole_through_a_restart_and_a_stop
             time.sleep(1.0)  # for this long the rows are all there is
             broker.start()
             passed = broker.passed
-            until(lambda: broker.passed > passed + 100, what="the server to listen again")
+            until(lambda: broker.passed > passed + 50, what="events to go over the broker again")
             assert server.stop() in (0, -signal.SIGTERM)
             server.start()
             reports = [(run, report) for process, asked_for in fleet

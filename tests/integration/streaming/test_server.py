@@ -8,30 +8,17 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from django.utils import timezone
 
 from django_ais import access, jobs
 from tests.integration.streaming.client import Answer, asked
-from tests.integration.streaming.conftest import cookie_of, in_a_thread, person
+from tests.integration.streaming.conftest import cookie_of, in_a_thread
 from tests.integration.streaming.servers import UvicornServer
 
 pytestmark = [pytest.mark.django_db(transaction=True, databases="__all__"), pytest.mark.usefixtures("project")]
-
-
-@pytest.fixture
-def anna() -> Any:
-    return person("anna")
-
-
-@pytest.fixture
-def waiting(anna: Any) -> Any:
-    """A run of Anna's that will say nothing for a day."""
-    return jobs.dispatch("echo", {}, user=anna, run_after=timezone.now() + timedelta(days=1))
 
 
 @pytest.fixture
@@ -53,6 +40,7 @@ async def counted(server: UvicornServer) -> dict[str, Any]:
         return found
 
 
+@pytest.mark.one_database("postgres")
 @pytest.mark.parametrize("many", [500, pytest.param(5_000, marks=[pytest.mark.full, pytest.mark.timeout(300)])])
 def test_idle_followers_cost_no_thread_and_no_connection(server, anna, waiting, many, record_property, capsys):
     """Given many followers of a run that says nothing, when all are connected, then threads and database connections

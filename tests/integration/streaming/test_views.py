@@ -6,7 +6,6 @@ import json
 import threading
 from datetime import timedelta
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from django.contrib.auth.models import Permission
@@ -14,7 +13,8 @@ from django.db import connections
 from django.test import Client
 from django.utils import timezone
 
-from django_ais import access, jobs, views
+from django_ais import access, answers, jobs, views
+from django_ais.frontends import views as frontends
 from django_ais.models import JobPacket
 from tests.app.behaviour_workers import settings_of, worker_of
 from tests.integration.streaming.conftest import person
@@ -37,11 +37,6 @@ def body_of(response: Any) -> str:
 
 def frames_in(text: str) -> list[dict[str, Any]]:
     return [json.loads(block.partition("data: ")[2]) for block in text.split("\n\n") if "\ndata: " in block]
-
-
-@pytest.fixture
-def anna() -> Any:
-    return person("anna")
 
 
 @pytest.fixture
@@ -118,7 +113,7 @@ def test_an_address_that_makes_no_sense_is_refused(anna, run, query):
 
 def test_a_stream_under_wsgi_ends_after_a_while_and_says_when_to_come_back(anna, monkeypatch):
     """Given a run that waits, when it is followed under WSGI, then the answer ends by itself, with ``retry:``."""
-    monkeypatch.setattr(views, "WSGI_SECONDS", 0.1)
+    monkeypatch.setattr(answers, "WSGI_SECONDS", 0.1)
     waiting = jobs.dispatch("echo", {}, user=anna, run_after=timezone.now() + timedelta(days=1))
 
     text = body_of(client_of(anna).get(f"/ais/runs/{waiting.id}/events"))
@@ -148,33 +143,6 @@ def test_a_long_poll_answers_when_something_comes(anna, settings):
 def _in_a_thread(verb: Any, *args: Any) -> None:
     verb(*args)
     connections.close_all()
-
-
-def answer(response: Any) -> Any:
-    """What tells two answers apart: everything but the moment."""
-    return response.status_code, sorted(response.headers.items()), response.content
-
-
-def test_nobody_learns_whether_a_job_of_somebody_else_exists(anna, run, settings):
-    """Given a run of Anna's in tenant ``""``, when a stranger, a visitor, another tenant and a closed one ask for it or
-    for one that does not exist, at every address, then the answers are the same to the byte.
-    """
-    settings.DJANGO_AIS = settings_of(TENANT_RESOLVER="tests.integration.streaming.site.by_header")
-    strangers: list[tuple[Client, Any]] = [
-        (client_of(person("berta")), {}),
-        (client_of(), {}),
-        (client_of(anna), {"HTTP_X_TENANT": "other"}),
-        (client_of(anna), {"HTTP_X_TENANT": "closed"}),
-    ]
-    gets = ["runs/{}/events", "runs/{}/events?ticket=forged", "jobs/{}"]
-    posts = ["runs/{}/ticket", "jobs/{}/cancel", "jobs/{}/retry", "jobs/{}/resume"]
-    for client, headers in strangers:
-        for verb, paths in ((client.get, gets), (client.post, posts)):
-            for path in paths:
-                theirs = answer(verb("/ais/" + path.format(run.id), **headers))
-                nobodys = answer(verb("/ais/" + path.format(uuid4()), **headers))
-                assert theirs == nobodys
-                assert theirs[0] == 404
 
 
 def test_a_ticket_opens_its_run_without_a_session(anna, run):
@@ -281,5 +249,7 @@ def test_a_child_is_its_run_owners_and_no_run_itself(anna):
 
 def test_requests_do_not_hold_a_transaction():
     """Given a project with ``ATOMIC_REQUESTS``, when a view of ours runs, then no transaction is around it."""
-    for view in (views.events, views.ticket, views.job, views.cancel, views.retry, views.resume):
+    ours = [views.events, views.ticket, views.job, views.cancel, views.retry, views.resume]
+    ours += [frontends.agui, frontends.agui_connect, frontends.ai_sdk, frontends.ai_sdk_stream]
+    for view in ours:
         assert set(connections) <= vars(view)["_non_atomic_requests"]

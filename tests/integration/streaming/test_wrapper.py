@@ -6,13 +6,11 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
-from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission
 from django.core.asgi import get_asgi_application
-from django.utils import timezone
 
 from django_ais import access, jobs, serving
 from django_ais.asgi import application
@@ -22,22 +20,6 @@ from tests.integration.streaming.conftest import cookie_of, in_a_thread, person
 from tests.integration.streaming.exchange import exchange
 
 pytestmark = [pytest.mark.django_db(transaction=True, databases="__all__"), pytest.mark.usefixtures("project")]
-
-
-@pytest.fixture
-def anna() -> Any:
-    return person("anna")
-
-
-@pytest.fixture
-def cookie(anna: Any) -> str:
-    return cookie_of(anna)
-
-
-@pytest.fixture
-def waiting(anna: Any) -> Any:
-    """A run of Anna's that will say nothing for a day."""
-    return jobs.dispatch("echo", {}, user=anna, run_after=timezone.now() + timedelta(days=1))
 
 
 def address(job: Any, query: str = "") -> str:

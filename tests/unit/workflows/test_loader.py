@@ -501,7 +501,7 @@ def test_made_ids_are_unique_and_readable():
 
 
 ATTACKS = {
-    "brackets": ("W108", "[" * 100_000),
+    "brackets": ("W106|W108", "[" * 100_000),  # libyaml may have a limit of its own, by its release
     "dashes": ("W108", "- " * 100_000),
     "mappings": ("W108", "{a: " * 50_000),
     "depth by aliases": ("W108", f"x-a: &a {'[' * 20}{']' * 20}\nx-b: {'[' * 20}*a{']' * 20}"),
@@ -548,7 +548,8 @@ def test_attacks_end_in_problems(code, attack):
     loaded = load(attack, file="attack.yaml")
 
     assert loaded.spec is None
-    assert {problem.code for problem in loaded.problems} == {code}
+    (found,) = {problem.code for problem in loaded.problems}
+    assert found in code.split("|")
     for problem in loaded.problems:
         assert len(problem.render()) < 2_000
         assert problem.render().count("\n") == 2

@@ -1,0 +1,158 @@
+"""A subscription over one connection to a broker: kept up, and honest about every time that it was down."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncIterator, Iterable
+from contextlib import suppress
+
+from django_ais.buses.base import Subscription
+from django_ais.buses.frames import Reconnected
+from django_ais.exceptions import BusError
+
+logger = logging.getLogger("django_ais.bus")
+
+MOST_WAITING = 10_000  # frames that wait for a slow reader; then it is told to look at the rows
+FIRST_PAUSE, LAST_PAUSE = 0.05, 2.0  # seconds between two tries to link again
+CONNECT_SECONDS = 5.0
+
+
+class LinkedSubscription(Subscription):
+    """To write: `_connect`, `_listen`, `_receive` and `_disconnect`; `_unlisten` where the broker has it.
+
+    A client library's own reconnecting must be off: what was published meanwhile is lost, and only who makes the new
+    link knows it. `open` it before it is returned by `BaseBus._subscribe`.
+    """
+
+    def __init__(self) -> None:
+        self._topics: set[str] = set()
+        self._waiting: asyncio.Queue[tuple[str, bytes] | Reconnected | None] = asyncio.Queue()
+        self._linked = asyncio.Event()
+        self._keeper: asyncio.Task[None] | None = None
+        self._is_closed = False
+
+    async def _connect(self) -> None:
+        """Make the connection, within a few seconds."""
+        raise NotImplementedError
+
+    async def _listen(self, topics: Iterable[str]) -> None:
+        """Listen to these topics too; returns after the broker acknowledged. `_receive` runs meanwhile."""
+        raise NotImplementedError
+
+    async def _unlisten(self, topics: Iterable[str]) -> None:
+        """Listen to these no more, if the broker can be told."""
+
+    def _receive(self) -> AsyncIterator[tuple[str, bytes]]:
+        """Frames, each with its topic, until the link is lost: it ends then, or raises."""
+        raise NotImplementedError
+
+    async def _disconnect(self) -> None:
+        """Let go of the connection, which may be broken."""
+        raise NotImplementedError
+
+    # what is given
+
+    async def open(self) -> None:
+        """Link for the first time. Raises `BusError` if the broker cannot be reached."""
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await self._connect()
+        except Exception as error:
+            with suppress(Exception):
+                await self._disconnect()
+            raise BusError(f"the bus cannot be reached: {type(error).__name__}: {error}") from error
+        self._keeper = asyncio.create_task(self._keep())
+
+    async def add(self, topics: Iterable[str]) -> None:
+        """Listen to more topics; returns after the broker acknowledged, on this link or on the next."""
+        new = set(topics) - self._topics
+        self._topics |= new
+        if not new:
+            return
+        if self._linked.is_set():
+            with suppress(ConnectionError, OSError):  # lost just now: the next link listens to all topics
+                await self._listen(new)
+                return
+        await self._linked.wait()
+
+    async def discard(self, topics: Iterable[str]) -> None:
+        """Listen to these no more."""
+        old = set(topics) & self._topics
+        self._topics -= old
+        if old and self._linked.is_set():
+            with suppress(ConnectionError, OSError):
+                await self._unlisten(old)
+
+    async def _keep(self) -> None:
+        """Receive, and link again whenever the link is lost."""
+        pause = FIRST_PAUSE
+        is_first = True
+        while not self._is_closed:
+            try:
+                if not is_first:
+                    async with asyncio.timeout(CONNECT_SECONDS):
+                        await self._connect()
+                await self._stay(is_first=is_first)
+                pause = FIRST_PAUSE
+            except Exception:  # the link's edge: whatever a client library raises, it is down
+                logger.info("the bus is away", exc_info=True)
+            if self._linked.is_set():
+                pause = FIRST_PAUSE
+            self._linked.clear()
+            is_first = False
+            with suppress(Exception):
+                await self._disconnect()
+            self._deliver(Reconnected())
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 (jitter)
+            pause = min(pause * 2, LAST_PAUSE)
+
+    async def _stay(self, *, is_first: bool) -> None:
+        """One link, until it is lost."""
+        receiving = asyncio.create_task(self._pump())
+        try:
+            listened: set[str] = set()
+            while missing := self._topics - listened:
+                listening = asyncio.create_task(self._listen(missing))
+                await asyncio.wait({listening, receiving}, return_when=asyncio.FIRST_COMPLETED)
+                if receiving.done():
+                    listening.cancel()
+                    break
+                await listening
+                listened |= missing
+            else:
+                self._linked.set()
+                if not is_first:
+                    self._deliver(Reconnected())  # what was published until now may be missing
+            await receiving
+        finally:
+            receiving.cancel()
+
+    async def _pump(self) -> None:
+        async for topic, frame in self._receive():
+            if topic in self._topics:
+                self._deliver((topic, frame))
+
+    def _deliver(self, item: tuple[str, bytes] | Reconnected) -> None:
+        if self._waiting.qsize() >= MOST_WAITING:
+            while not self._waiting.empty():
+                self._waiting.get_nowait()
+            self._waiting.put_nowait(Reconnected())
+        self._waiting.put_nowait(item)
+
+    async def frames(self) -> AsyncIterator[tuple[str, bytes] | Reconnected]:
+        """Frames as they arrive, until `close`."""
+        while (item := await self._waiting.get()) is not None:
+            yield item
+
+    async def close(self) -> None:
+        """End the iteration and let go of the connection."""
+        self._is_closed = True
+        if self._keeper is not None:
+            self._keeper.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._keeper
+        with suppress(Exception):
+            await self._disconnect()
+        self._waiting.put_nowait(None)

@@ -1,0 +1,1 @@
+"""The tests that drivers of every kind have to pass."""

@@ -1,0 +1,1 @@
+"""A queue driver of your own: a folder of files."""

@@ -1,0 +1,32 @@
+"""The servers that the queue drivers' tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from django_ais.conformance.servers import MissingServer, RedisServer, in_ci
+
+
+@pytest.fixture(scope="module")
+def one_redis() -> Iterator[RedisServer]:
+    """A Redis for the tests of a module. Not run without one, except in CI: an error there."""
+    try:
+        with RedisServer() as server:
+            yield server
+    except MissingServer as error:
+        if in_ci():
+            raise
+        pytest.skip(f"NOT RUN: {error}")
+
+
+@pytest.fixture
+def redis_server(one_redis: RedisServer) -> RedisServer:
+    """That Redis, empty."""
+    import redis
+
+    client = redis.Redis.from_url(one_redis.url)
+    client.flushall()
+    client.close()
+    return one_redis
