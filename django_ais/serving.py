@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import aclosing, contextmanager
@@ -18,7 +17,7 @@ from typing import Any, Literal
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
-from django_ais import access, conf, wire
+from django_ais import access, conf, jitter, wire
 from django_ais.access import Visitor
 from django_ais.events import Envelope
 from django_ais.exceptions import JobNotFoundError, TooManyStreamsError
@@ -82,7 +81,7 @@ class Stream:
 
     def __init__(self, grant: Grant, *, seconds: float | None = None) -> None:
         now = asyncio.get_running_loop().time()
-        rotation = conf.current().stream_rotation_seconds * random.uniform(0.8, 1.2)  # noqa: S311 (jitter)
+        rotation = conf.current().stream_rotation_seconds * jitter.between(0.8, 1.2)
         self.grant = grant
         self.form = grant.formed()
         self.after = grant.after
@@ -237,7 +236,7 @@ class Streams:
         self.is_draining = True
         now = asyncio.get_running_loop().time()
         for stream in self.open:
-            later = now + random.uniform(0, conf.current().stream_drain_seconds)  # noqa: S311 (spread)
+            later = now + jitter.between(0, conf.current().stream_drain_seconds)
             stream.ends_at = min(stream.ends_at, later)
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import random
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import aclosing, suppress
@@ -26,7 +25,7 @@ from django.core.exceptions import DisallowedHost
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest
 
-from django_ais import access, conf, serving, tenancy, wire
+from django_ais import access, conf, jitter, serving, tenancy, wire
 from django_ais.events import Envelope
 from django_ais.exceptions import JobNotFoundError, TooManyStreamsError
 from django_ais.runtime import reading
@@ -151,7 +150,7 @@ class Socket:
         self._over: Close | None = None
         self._clock = asyncio.get_running_loop().time
         self._said_at = self._idle_since = self._clock()
-        rotation = conf.current().stream_rotation_seconds * random.uniform(0.8, 1.2)  # noqa: S311 (jitter)
+        rotation = conf.current().stream_rotation_seconds * jitter.between(0.8, 1.2)
         self._ends_at = self._clock() + rotation
 
     async def talk(self) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections.abc import AsyncIterator, Iterable
 from contextlib import suppress
 
+from django_ais import jitter
 from django_ais.buses.base import Subscription
 from django_ais.buses.frames import Reconnected
 from django_ais.exceptions import BusError
@@ -105,7 +105,7 @@ class LinkedSubscription(Subscription):
             with suppress(Exception):
                 await self._disconnect()
             self._deliver(Reconnected())
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 (jitter)
+            await asyncio.sleep(pause * jitter.between(0.5, 1.0))
             pause = min(pause * 2, LAST_PAUSE)
 
     async def _stay(self, *, is_first: bool) -> None:

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections.abc import Awaitable, Iterable
 from contextlib import suppress
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
-from django_ais import registry
+from django_ais import jitter, registry
 from django_ais.buses import BaseBus, Reconnected, Subscription
 from django_ais.runtime import reading
 from django_ais.runtime.feeds import Feed
@@ -173,12 +172,12 @@ class Hub:
         """Until the next look; soon if the link was down, but a link that comes and goes does not make it hurry."""
         loop = asyncio.get_running_loop()
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._hurry.wait(), seconds * random.uniform(0.8, 1.0))  # noqa: S311 (jitter)
+            await asyncio.wait_for(self._hurry.wait(), seconds * jitter.between(0.8, 1.0))
         if self._hurry.is_set():
             self._hurry.clear()
             recently = loop.time() - self._hurried_at < 2 * FEED_SECONDS
             self._hurried_at = loop.time()
-            await asyncio.sleep(random.uniform(0.0, 0.2) + (FEED_SECONDS if recently else 0.0))  # noqa: S311 (jitter)
+            await asyncio.sleep(jitter.between(0.0, 0.2) + (FEED_SECONDS if recently else 0.0))
 
     async def _look(self) -> None:
         """One query for all followed runs: which have rows that did not arrive, and which are gone?"""

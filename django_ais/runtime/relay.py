@@ -7,7 +7,6 @@ again.
 from __future__ import annotations
 
 import logging
-import random
 import secrets
 import threading
 from collections import defaultdict
@@ -18,7 +17,7 @@ from uuid import UUID
 
 from django.db import DatabaseError, close_old_connections, connections
 
-from django_ais import conf, events, registry, signals
+from django_ais import conf, events, jitter, registry, signals
 from django_ais.exceptions import AisError, JobError, JobTimeoutError, PartialEnqueueError, WorkerCrashed
 from django_ais.models import JobPacket
 from django_ais.queues import QueueMessage
@@ -259,7 +258,7 @@ class Sweeper:
     def _run(self, stop: threading.Event) -> None:
         while not stop.is_set():
             pause = self._round()
-            stop.wait(pause * random.uniform(0.9, 1.1))  # noqa: S311 (jitter)
+            stop.wait(pause * jitter.between(0.9, 1.1))
         connections.close_all()
 
     def _round(self) -> float:

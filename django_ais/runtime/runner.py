@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import logging
-import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -15,7 +14,7 @@ from uuid import UUID
 from django.db import DatabaseError
 from django.db.models import F
 
-from django_ais import conf, events, registry, signals
+from django_ais import conf, events, jitter, registry, signals
 from django_ais.exceptions import (
     ChildrenFailedError,
     ConfigurationError,
@@ -227,7 +226,7 @@ class Run:
             return RetryDecision(action="suspend")
         if isinstance(error, _Recorded | ChildrenFailedError):
             return RetryDecision(action="fail")
-        return self._config.decide(Failure.of(error), retries=self._row.retries, spread=random.random())  # noqa: S311
+        return self._config.decide(Failure.of(error), retries=self._row.retries, spread=jitter.between(0, 1))
 
     def _on_failure(self, error: Exception) -> None:
         if self._job is not None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
+from django_ais import jitter
 from django_ais.events import Envelope
 
 CONTENT_TYPE = "text/event-stream; charset=utf-8"
@@ -36,7 +36,7 @@ class Format(Protocol):
 
 def retry() -> bytes:
     """When to come back, in this client's case."""
-    return f"retry: {random.randint(*RETRY_MS)}\n\n".encode()  # noqa: S311 (jitter)
+    return f"retry: {jitter.between(*RETRY_MS):.0f}\n\n".encode()
 
 
 def one_line(text: str) -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import random
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import ClassVar, Protocol
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from django_ais import jitter
 from django_ais.buses import BaseBus, Reconnected, Subscription
 from django_ais.drivers import load
 
@@ -76,7 +76,7 @@ class DatabaseSubscription(Subscription):
             for topic, (run, last) in grown.items():
                 yield topic, json.dumps({"run": str(run), "seq": last}).encode()
             wait = self._options.first_seconds if grown else min(wait * 1.5, self._options.last_seconds)
-            await self._pause(wait * random.uniform(0.8, 1.2))  # noqa: S311 (jitter)
+            await self._pause(wait * jitter.between(0.8, 1.2))
 
     async def _look(self) -> dict[str, tuple[UUID, int]]:
         found = await self._numbers(list(self._seen))
