@@ -54,6 +54,15 @@ class Dramatiq(QueueProfile):
     requires = ("dramatiq", "redis")
 
 
+class DramatiqOnRabbit(QueueProfile):
+    """On RabbitMQ, with a broker of our own."""
+
+    driver = "dramatiq"
+    options = {"url": "amqp://guest:guest@127.0.0.1:{port}//"}
+    servers = (RabbitServer,)
+    requires = ("dramatiq", "pika")
+
+
 class Rq(QueueProfile):
     """Plain RQ."""
 

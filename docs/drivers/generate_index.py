@@ -35,6 +35,7 @@ QUEUE_SUBJECTS = {
     "celery": ("[celery](celery.md)", "Redis"),
     "celery-rabbitmq": ("[celery](celery.md)", "RabbitMQ"),
     "dramatiq": ("[dramatiq](dramatiq.md)", "Redis"),
+    "dramatiq-rabbitmq": ("[dramatiq](dramatiq.md)", "RabbitMQ"),
     "rq": ("[rq](rq.md)", "Redis"),
     "nats": ("[nats](nats.md)", "JetStream"),
     "django_tasks": ("[django_tasks](django_tasks.md)", "django-tasks-db"),

@@ -9,10 +9,12 @@ import threading
 from typing import Any
 
 from django_ais.backends.queue.celery import TASK, CeleryQueue
+from django_ais.backends.queue.dramatiq import DramatiqQueue
 from django_ais.backends.queue.nats import NatsQueue
+from django_ais.backends.queue.rq import RqQueue
 from django_ais.conformance.bench import Bench
 from django_ais.conformance.crew import Crew
-from django_ais.conformance.profiles import Celery, Nats
+from django_ais.conformance.profiles import Celery, CeleryOnRabbit, Dramatiq, DramatiqOnRabbit, Nats, Rq
 from tests.conformance.honest import broken
 
 VISIBILITY = 1  # seconds after which Redis delivers again
@@ -40,6 +42,10 @@ class QuickCelery(Celery):
 
 
 class EarlyCelery(QuickCelery):
+    driver = f"{__name__}.AcknowledgesEarly"
+
+
+class EarlyCeleryOnRabbit(CeleryOnRabbit):
     driver = f"{__name__}.AcknowledgesEarly"
 
 
@@ -82,3 +88,65 @@ class QuickNats(Nats):
 
 class UntouchedNats(QuickNats):
     driver = f"{__name__}.NeverTouches"
+
+
+# Dramatiq
+
+
+class NeverLooks(DramatiqQueue):
+    """Its Redis broker does not look for the messages of silent processes, as with a maintenance chance of 0."""
+
+    def _find_broker(self) -> Any:
+        broker = super()._find_broker()
+        broker.maintenance_chance = 0
+        broken()
+        return broker
+
+
+class UnlookedDramatiq(Dramatiq):
+    driver = f"{__name__}.NeverLooks"
+
+
+class Eager:
+    """A consumer that acknowledges whatever it fetches."""
+
+    def __init__(self, consumer: Any) -> None:
+        self._consumer = consumer
+
+    def __next__(self) -> Any:
+        if (message := next(self._consumer)) is not None:
+            self._consumer.ack(message)
+            broken()
+        return message
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._consumer, name)
+
+
+class ConsumesEagerly(DramatiqQueue):
+    """Its messages are acknowledged before the actor runs."""
+
+    def _find_broker(self) -> Any:
+        broker = super()._find_broker()
+        consume = broker.consume
+        broker.consume = lambda *args, **kwargs: Eager(consume(*args, **kwargs))
+        return broker
+
+
+class EarlyDramatiqOnRabbit(DramatiqOnRabbit):
+    driver = f"{__name__}.ConsumesEagerly"
+
+
+# RQ
+
+
+class NobodyMindsTheTime(RqQueue):
+    """RQ's default: no process has a scheduler, so what is held back stays there."""
+
+    def deliver_due(self) -> int:
+        broken()
+        return 0
+
+
+class UnscheduledRq(Rq):
+    driver = f"{__name__}.NobodyMindsTheTime"

@@ -13,12 +13,14 @@ PROFILES = {
     "celery": f"{OURS}:Celery",
     "celery on RabbitMQ": f"{OURS}:CeleryOnRabbit",
     "dramatiq": f"{OURS}:Dramatiq",
+    "dramatiq on RabbitMQ": f"{OURS}:DramatiqOnRabbit",
     "rq": f"{OURS}:Rq",
     "nats": f"{OURS}:Nats",
     "django_tasks": f"{OURS}:DjangoTasks",
     "spool": "queue_driver.conformance:Spool",
 }
 PROCESS_IN_EVERY_RUN = ("database", "celery")  # the process tier of the others takes minutes: --full
+SECOND_BROKERS = ("dramatiq on RabbitMQ",)  # of a driver that is tried anyway, on a broker that is: --full
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -31,7 +33,9 @@ def case(name: str, *marks: pytest.MarkDecorator) -> object:
     return pytest.param(name, marks=[*marks, *([] if name in ON_BOTH else [pytest.mark.one_database("sqlite")])])
 
 
-@pytest.mark.parametrize("name", [case(name) for name in PROFILES])
+@pytest.mark.parametrize(
+    "name", [case(name, *([pytest.mark.full] if name in SECOND_BROKERS else [])) for name in PROFILES]
+)
 def test_a_driver_keeps_its_promises(tmp_path, name):
     """Given a driver, when the static, contract and stateful tiers run, then whatever applies passes."""
     assert_proved(tmp_path, PROFILES[name], "static", "contract", "stateful")

@@ -7,11 +7,23 @@ import pytest
 from tests.conformance.suite_process import assert_found_out, run_faults
 
 MUTANTS = "tests.conformance.real_mutants"
+OURS = "django_ais.conformance.profiles"
 FOUND = {
     "EarlyCelery": ("Q-DELIVER-006", "in vain for a second delivery"),
+    "EarlyCeleryOnRabbit": ("Q-DELIVER-006", "in vain for a second delivery"),
+    "EarlyDramatiqOnRabbit": ("Q-DELIVER-006", "in vain for a second delivery"),
+    "UnlookedDramatiq": ("Q-DELIVER-006", "in vain for a second delivery"),
+    "UnscheduledRq": ("Q-DELIVER-001", "in vain for"),
     "UntouchedNats": ("Q-TOUCH-001", "a running job was delivered again"),
 }
-TWINS = {"QuickCelery": "Q-DELIVER-006", "QuickNats": "Q-TOUCH-001"}
+TWINS = {
+    f"{MUTANTS}:QuickCelery": "Q-DELIVER-006",
+    f"{MUTANTS}:QuickNats": "Q-TOUCH-001",
+    f"{OURS}:CeleryOnRabbit": "Q-DELIVER-006",
+    f"{OURS}:DramatiqOnRabbit": "Q-DELIVER-006",
+    f"{OURS}:Dramatiq": "Q-DELIVER-006",
+    f"{OURS}:Rq": "Q-DELIVER-001",
+}
 
 pytestmark = [
     pytest.mark.timeout(400),
@@ -21,7 +33,7 @@ pytestmark = [
 
 @pytest.mark.parametrize("name", FOUND)
 def test_a_driver_that_breaks_a_promise_on_its_real_server_is_found_out(tmp_path, name):
-    """Given Celery that acknowledges early, or NATS that extends nothing, then an assertion of the promise fails."""
+    """Given an engine that acknowledges early, extends nothing or brings nothing back, then an assertion fails."""
     id, reason = FOUND[name]
 
     assert_found_out(run_faults(tmp_path, f"{MUTANTS}:{name}", id), reason)
@@ -30,8 +42,8 @@ def test_a_driver_that_breaks_a_promise_on_its_real_server_is_found_out(tmp_path
 @pytest.mark.full
 @pytest.mark.parametrize("name", TWINS)
 def test_the_twin_keeps_the_promise(tmp_path, name):
-    """Given the same settings and the driver as it is shipped, then the same test passes."""
-    found = run_faults(tmp_path, f"{MUTANTS}:{name}", TWINS[name])
+    """Given the same settings, and the driver as it is shipped, then the same test passes."""
+    found = run_faults(tmp_path, name, TWINS[name])
 
     assert found["error"] is None, found["message"]
 

@@ -55,19 +55,23 @@ class WorkerProcess:
     def is_alive(self) -> bool:
         return self._process.poll() is None
 
-    def go(self) -> WorkerProcess:
-        """Let it take jobs; return when it does."""
+    def go(self, *, may_die: bool = False) -> WorkerProcess:
+        """Let it take jobs; return when it does. With ``may_die`` also when it was killed by then: its threads may meet
+        a failpoint before it has told us.
+        """
         assert self._process.stdin is not None
         self._hear("loaded")
         self._process.stdin.write(b"go\n")
         self._process.stdin.flush()
-        self._hear("ready")
+        if self._hear("ready", "" if may_die else "ready") == "":
+            self._process.wait()
         return self
 
-    def _hear(self, word: str) -> None:
+    def _hear(self, *words: str) -> str:
         said = self._says.readline().strip()
-        if said != word:
-            raise RuntimeError(f"{self.name} said {said!r} instead of {word!r}:\n{self.log}")
+        if said not in words:
+            raise RuntimeError(f"{self.name} said {said!r} instead of {words[0]!r}:\n{self.log}")
+        return said
 
     def kill(self) -> None:
         """SIGKILL, and wait until it is gone."""

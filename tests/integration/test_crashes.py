@@ -80,7 +80,7 @@ def test_a_second_crash_inside_the_recovery_of_the_first_heals_too(crew, place, 
     until(first.was_killed, what=f"{place} to fire")
 
     until(lease_is_over, what="the lease of the first to run out")
-    second.go()
+    second.go(may_die=True)
     until(second.was_killed, what=f"{again} to fire in the recovery")
     third.go()
 

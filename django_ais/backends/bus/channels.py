@@ -19,6 +19,7 @@ from django_ais.exceptions import BusError
 
 TYPE = "ais.hint"
 SEND_SECONDS = 1.0
+WAIT_SECONDS = 2  # how long the lists of channels_redis wait for a message: redis-py 8 ends a silent connection at five
 
 
 class ChannelsBusOptions(BaseModel):
@@ -144,7 +145,12 @@ def own_layer(alias: str) -> Any:
     from channels.layers import channel_layers
 
     shared = layer_of(alias)
-    return shared if is_in_memory(shared) else channel_layers.make_backend(alias)
+    if is_in_memory(shared):
+        return shared
+    layer = channel_layers.make_backend(alias)
+    if hasattr(type(layer), "brpop_timeout"):  # to ask the other layer of channels_redis would tie it to this thread
+        layer.brpop_timeout = min(layer.brpop_timeout, WAIT_SECONDS)
+    return layer
 
 
 async def reach(layer: Any) -> None:

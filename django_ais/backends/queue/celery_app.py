@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from functools import cache
+from importlib import metadata
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -154,10 +155,23 @@ def _own_app(url: str, queue: str, visibility_timeout: int, max_priority: int | 
 
 
 def looks_every(visibility_timeout: int) -> int:
-    """How often, in seconds, an app of our own looks on Redis for what was not acknowledged. kombu's own default comes
-    to 100 seconds: ``unacked_restore_interval`` times ``unacked_restore_throttle``; older ones know neither.
+    """How often, in seconds, an app of our own looks on Redis for what was not acknowledged.
+
+    kombu's own default comes to 100 seconds, ``unacked_restore_interval`` times ``unacked_restore_throttle``; before
+    5.7 it knows neither option and looks every tenth time of ten seconds.
     """
+    if kombu_version() < (5, 7):
+        return 100
     return max(1, min(10, visibility_timeout // 4))
+
+
+def kombu_version() -> tuple[int, ...]:
+    """Of the installed kombu, without an import of it; nothing where there is none."""
+    try:
+        release = metadata.version("kombu").split(".")[:2]
+    except metadata.PackageNotFoundError:
+        return ()
+    return tuple(int(part) for part in release if part.isdecimal())
 
 
 def declare(app: Any, queue: str, max_priority: int | None) -> None:

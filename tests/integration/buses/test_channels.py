@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 
 import pytest
@@ -64,6 +65,22 @@ async def test_topics_come_and_go(bus):
         await publish(bus, "t-2", envelope(2))
 
         assert (await next_hint(heard)).topic == "t-2"
+
+
+@pytest.mark.parametrize("bus", ["core", "pubsub"], indirect=True)
+async def test_a_follower_to_whom_nothing_is_said_keeps_its_link(bus, settings, port):
+    """Given a client that ends connections which were silent for three seconds, when a follower hears nothing for
+    longer, then its link was never down, and it hears what comes next.
+    """
+    hosts = [{"address": f"redis://127.0.0.1:{port}", "socket_timeout": 3}]
+    settings.CHANNEL_LAYERS = {"default": {**settings.CHANNEL_LAYERS["default"], "CONFIG": {"hosts": hosts}}}
+    channel_layers.backends = {}
+    async with following(bus, "t-1") as (_, heard):
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(heard.get(), 3.5)
+        await publish(bus, "t-1", envelope(1))
+
+        assert (await next_hint(heard)).seq == 1
 
 
 async def test_a_layer_that_is_not_there_is_told(settings):

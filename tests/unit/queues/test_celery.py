@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib import metadata
 from types import SimpleNamespace
 
 import pytest
@@ -53,6 +54,16 @@ def test_a_queue_is_called_after_its_alias_unless_told_otherwise():
 def test_a_wrong_option_is_named(options, word):
     with pytest.raises(ConfigurationError, match=word):
         CeleryQueue("default", options, handler="x.y")
+
+
+@pytest.mark.parametrize(
+    ("kombu", "seconds"), [("5.7.0", 70), ("5.10", 70), ("6.0", 70), ("5.6.2", 160), ("5.3.7", 160)]
+)
+def test_it_says_how_long_the_installed_kombu_lets_a_lost_message_lie(monkeypatch, kombu, seconds):
+    """Given kombu before 5.7, which looks for lost messages every 100 s and cannot be told otherwise, then so it says."""
+    monkeypatch.setattr(metadata, "version", {"kombu": kombu}.__getitem__)
+
+    assert queue(visibility_timeout=60).redelivery_delay == seconds
 
 
 def test_building_one_imports_no_client_library():
