@@ -20,7 +20,7 @@ PROFILES = {
     "spool": "queue_driver.conformance:Spool",
 }
 PROCESS_IN_EVERY_RUN = ("database", "celery")  # the process tier of the others takes minutes: --full
-SECOND_BROKERS = ("dramatiq on RabbitMQ",)  # of a driver that is tried anyway, on a broker that is: --full
+SECOND_BROKERS = ("celery on RabbitMQ", "dramatiq on RabbitMQ")  # of drivers that are tried anyway: --full
 
 pytestmark = pytest.mark.timeout(900)
 
