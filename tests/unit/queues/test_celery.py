@@ -60,7 +60,7 @@ def test_a_wrong_option_is_named(options, word):
     ("kombu", "seconds"), [("5.7.0", 70), ("5.10", 70), ("6.0", 70), ("5.6.2", 160), ("5.3.7", 160)]
 )
 def test_it_says_how_long_the_installed_kombu_lets_a_lost_message_lie(monkeypatch, kombu, seconds):
-    """Given kombu before 5.7, which looks for lost messages every 100 s and cannot be told otherwise, then so it says."""
+    """Given kombu before 5.7, which looks for lost messages every 100 s whatever it is told, then it says that."""
     monkeypatch.setattr(metadata, "version", {"kombu": kombu}.__getitem__)
 
     assert queue(visibility_timeout=60).redelivery_delay == seconds
