@@ -21,6 +21,7 @@ sys.path.insert(0, str(ROOT))
 
 from django_ais.conformance.servers import MissingServer, in_ci, postgres_folder  # noqa: E402
 
+UNITS = "tests/unit"
 QUEUES = "tests/conformance/test_queues.py"
 PYTHON = [sys.executable, "-m"]
 LINT = {
@@ -58,10 +59,11 @@ def lint() -> dict[str, str]:
 def suites(arguments: list[str]) -> dict[str, str]:
     """All suites side by side; the lines of the first are shown as they come, the others' at their end."""
     pytest = [*PYTHON, "pytest", *arguments]
-    queues, rest = [*pytest, QUEUES], [*pytest, "tests", "--ignore=tests/conformance"]
+    both = [*pytest, UNITS, QUEUES]
     proofs = [*pytest, "tests/conformance", f"--ignore={QUEUES}"]
+    rest = [*pytest, "tests", f"--ignore={UNITS}", "--ignore=tests/conformance"]
     beside = {
-        "conformance of queues": [("sqlite", queues), ("postgres", queues)],
+        "unit tests, conformance of queues": [("sqlite", both), ("postgres", both)],
         "conformance of the rest": [("sqlite", proofs)],
         "pytest on postgres": [("postgres", rest)],
     }

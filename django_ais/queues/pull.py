@@ -6,7 +6,8 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
-from queue import SimpleQueue
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from typing import ClassVar, Protocol
 
 from django_ais.queues.base import BaseQueue
@@ -53,8 +54,10 @@ class PullQueue(BaseQueue):
     def _interrupt(self) -> None:
         """Let a waiting `_reserve` return now: the process stops."""
 
-    def _give_back(self) -> None:
-        """Give back what was reserved ahead and not begun: the jobs before it have become long."""
+    def _give_back(self, deliveries: Sequence[Delivery]) -> None:
+        """Give back what was reserved ahead and not begun: jobs have become long, or the process stops."""
+        for delivery in deliveries:
+            delivery.nack(0.0)
 
     def _run_worker(self, *, concurrency: int, stop: threading.Event) -> int:
         slots = Slots(concurrency)
@@ -83,14 +86,24 @@ class PullQueue(BaseQueue):
                 for delivery in self._reserve_or_pause(limit + ahead, stop):
                     slots.take()
                     reserved.put(delivery)
-            elif slots.are_stalled and not reserved.empty():
-                self._give_back()
+            elif slots.are_stalled:
+                self._give_back_from(reserved, slots)
+        self._give_back_from(reserved, slots)
         for _ in threads:
             reserved.put(None)
         for thread in threads:
             thread.join()
         ended.set()
         return 0
+
+    def _give_back_from(self, reserved: SimpleQueue[Delivery | None], slots: Slots) -> None:
+        waiting: list[Delivery] = []
+        with suppress(Empty):
+            while (delivery := reserved.get_nowait()) is not None:
+                waiting.append(delivery)
+        if waiting:
+            slots.free(len(waiting))
+            self._give_back(waiting)
 
     def _interrupt_at(self, stop: threading.Event, ended: threading.Event) -> None:
         """End a wait for messages as soon as the process is to stop."""
@@ -168,6 +181,11 @@ class Slots:
         """Use a slot."""
         with self._condition:
             self._free -= 1
+
+    def free(self, count: int) -> None:
+        """Free slots whose jobs did not begin here."""
+        with self._condition:
+            self._free += count
 
     def give(self, seconds: float) -> None:
         """Free a slot after a job that took so long."""

@@ -113,6 +113,9 @@ class Eager:
     def __init__(self, consumer: Any) -> None:
         self._consumer = consumer
 
+    def __iter__(self) -> Eager:
+        return self
+
     def __next__(self) -> Any:
         if (message := next(self._consumer)) is not None:
             self._consumer.ack(message)

@@ -180,7 +180,7 @@ MANY = pytest.param(100, 12, marks=[pytest.mark.full, pytest.mark.timeout(600)])
 def test_worker_processes_killed_at_random_lose_and_repeat_nothing(crew, count, kills):
     """Two processes share the jobs; now and then, by a seeded hand, one of them is killed, and replaced."""
     crew.change(MAX_DELIVERIES=50)
-    chance, moments = random.Random(count), range(10, count * 2)
+    chance, moments = random.Random(count), range(count // 4, count)
     faults = [Fault(moment, lambda working: chance.choice(working).kill()) for moment in chance.sample(moments, kills)]
     payloads = [{"children": place % 3, "deltas": chance.randint(1, 6), "pause": 0.1} for place in range(count)]
     catalog.store(loaded(PAGES), source=PAGES)

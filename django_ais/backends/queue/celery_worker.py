@@ -18,6 +18,8 @@ from time import sleep
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
+from django_ais.backends.queue.celery_app import OWN
+from django_ais.drivers import load
 from django_ais.queues import Disposition, Outcome, retry_in
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ BROKEN_SECONDS = 10.0  # come again: the handler itself is broken, a deploy perh
 SLOT_SECONDS = 0.5  # a message that must come again costs its slot so much: two a second at most
 GREEN = ("gevent", "eventlet")
 LAST_SECONDS = 1.0
+LATE_SECONDS = 10.0  # beyond the drain's time, for Celery to end by itself
 A_DAY = 86_400  # instead of a limit that the project sets for all of its tasks
 
 
@@ -179,12 +182,22 @@ class Hands:
         self._stops += 1
         if self._stops == 1:
             os.close(self._end[1])
+            if self._worker.app.main == OWN:  # in a project's app other tasks may take as long as they do
+                threading.Thread(target=self._bound, name="ais-bound", daemon=True).start()
             return
+        self._leave_at_once(128 + getattr(signal, sig, signal.SIGTERM))
+
+    def _bound(self) -> None:
+        """Nothing that Celery still waits for may keep a stopping worker process for ever."""
+        sleep(load("django_ais.conf.current")().drain_seconds + LATE_SECONDS)
+        self._leave_at_once(1)
+
+    def _leave_at_once(self, code: int) -> None:
         for pid in _children_of(self._worker):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         os.write(2, b"django_ais: stopped at once; what ran is taken up when its leases have run out.\n")
-        os._exit(128 + getattr(signal, sig, signal.SIGTERM))
+        os._exit(code)
 
     def _worker_process_shutdown(self, **_: Any) -> None:
         """A child ends, because it is old or the worker process stops: it runs no job any more."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from django_ais.drivers import load
-from django_ais.queues import PullQueue, QueueMessage, Source
+from django_ais.queues import Delivery, PullQueue, QueueMessage, Source
 
 
 class DatabaseQueue(PullQueue):
@@ -41,7 +41,7 @@ class DatabaseQueue(PullQueue):
     def _interrupt(self) -> None:
         self.source.interrupt(self.alias)
 
-    def _give_back(self) -> None:
+    def _give_back(self, deliveries: Sequence[Delivery]) -> None:
         self.source.give_back()
 
 

@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 import redis as redis_client
@@ -228,6 +229,25 @@ def test_a_job_that_outlasts_the_drain_is_handed_back(worker, gate, redis, setti
     assert code == 0, process.said
     assert (handed_back.status, handed_back.attempt, handed_back.deliveries) == ("queued", 0, 0)
     assert took < 8, f"it took {took:.1f} s to leave"
+
+
+@pytest.mark.full
+def test_a_child_that_stands_still_keeps_a_stopping_worker_process_for_a_bounded_time(worker, gate):
+    """Given a child that does not move, for which Celery would wait for ever, when its worker process is asked to stop,
+    then that leaves some seconds after the drain's bound, with 1, and takes the child along.
+    """
+    jobs.dispatch("gated", gate.payload)
+    with worker(DRAIN_SECONDS=0.3) as process:
+        gate.await_entered()
+        children = process.children()
+        for child in children:
+            os.kill(child, signal.SIGSTOP)
+        process.send(signal.SIGTERM)
+        code = process.end()
+
+    assert code == 1, process.said
+    assert "stopped at once" in process.said
+    until(lambda: not any(Path(f"/proc/{child}").exists() for child in children), what="the children to be gone")
 
 
 @pytest.mark.full

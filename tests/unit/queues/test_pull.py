@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from django_ais.queues import ACK, Outcome, PullQueue, retry_in
+from django_ais.queues import ACK, Delivery, Outcome, PullQueue, retry_in
 from tests.harness.waiting import until
 
 _handler: list[Callable[[str], Outcome]] = []
@@ -68,7 +68,8 @@ class Endless(PullQueue):
     def _interrupt(self) -> None:
         self.interrupted.set()
 
-    def _give_back(self) -> None:
+    def _give_back(self, deliveries: Sequence[Delivery]) -> None:
+        super()._give_back(deliveries)
         self.given_back.set()
 
 
@@ -125,7 +126,31 @@ def test_what_was_reserved_ahead_is_given_back_when_jobs_become_long():
 
     with running(queue):
         assert queue.given_back.wait(10)
+        begun = [taken for taken in queue.taken if not taken.answer]
         gate.set()
+
+    assert "nack 0" in [taken.answer for taken in queue.taken]
+    assert 0 < len(begun) <= 2, "more were kept than there are slots"
+
+
+def test_what_was_reserved_ahead_is_given_back_when_the_process_stops():
+    """Given a batch reserved ahead of jobs that stand, when the process is to stop, then nobody begins the rest."""
+    queue = Endless()
+    gate = threading.Event()
+    begun: list[str] = []
+
+    def handle_one(job_id: str) -> Outcome:
+        begun.append(job_id)
+        return ACK if max(queue.limits) <= 10 else _after(gate)
+
+    _handler[:] = [handle_one]
+    with running(queue) as stop:
+        until(lambda: max(queue.limits, default=0) > 10, what="a larger batch", seconds=10)
+        stop.set()
+        until(lambda: queue.given_back.is_set(), what="the rest to be given back", seconds=10)
+        gate.set()
+
+    assert sorted(begun) == sorted(taken.job_id for taken in queue.taken if taken.answer == "ack")
 
 
 def test_each_answer_of_the_handler_reaches_its_message():

@@ -30,6 +30,8 @@ class NatsQueue(PullQueue):
     options_class = NatsOptions
     needs = ("nats",)
 
+    reserves_ahead: ClassVar[int] = 16  # how many more than there are free slots, while jobs take milliseconds
+
     supports_bulk: ClassVar[bool] = True  # Is a batch one round trip?
     redelivers_on_worker_loss: ClassVar[bool] = True  # Does the engine itself deliver again when a process dies?
     redelivery_delay: ClassVar[float | None] = 60.0  # ... after how many seconds? `ack_wait_seconds`.
@@ -179,6 +181,9 @@ class Held:
 
     def _answer(self, word: bytes) -> None:
         try:
-            self.link.call(lambda: self.link.answer(self.reply, word), ANSWER_SECONDS)
-        except Exception:  # it must not raise; nothing is lost but time
-            logger.warning("NATS was not told %s for job %s", word.decode(), self.job_id, exc_info=True)
+            self.link.post(lambda: self.link.answer(self.reply, word), failed=lambda: self._mourn(word))
+        except RuntimeError:  # the process is leaving: it must not raise; nothing is lost but time
+            self._mourn(word)
+
+    def _mourn(self, word: bytes) -> None:
+        logger.warning("NATS was not told %s for job %s", word.decode(), self.job_id, exc_info=True)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("django_ais.queues")
 
 JOIN_SECONDS = 5.0  # it ends at once, unless the machine is very busy
+POST_SECONDS = 2.0
 MARGIN_SECONDS = 0.5  # for a coroutine to end after its time is up
 
 T = TypeVar("T")
@@ -35,6 +36,7 @@ class Link:
         self._thread: threading.Thread | None = None
         self._opening: asyncio.Lock | None = None
         self._session: Session | None = None
+        self._posted: set[asyncio.Task[None]] = set()
         self.stopping = threading.Event()
 
     def call(self, work: Callable[[], Coroutine[Any, Any, T]], timeout: float) -> T:
@@ -55,6 +57,23 @@ class Link:
             raise TimeoutError(f"NATS did not answer within {timeout:g} s") from error
         finally:
             future.cancel()
+
+    def post(self, work: Callable[[], Coroutine[Any, Any, object]], *, failed: Callable[[], object]) -> None:
+        """Run a coroutine in the loop and wait for nothing; ``failed`` is called there if it raises."""
+
+        async def watched() -> None:
+            try:
+                await asyncio.wait_for(work(), POST_SECONDS)
+            except Exception:  # noqa: BLE001 - told to who posted it
+                failed()
+
+        def begin() -> None:
+            task = loop.create_task(watched())
+            self._posted.add(task)
+            task.add_done_callback(self._posted.discard)
+
+        loop = self._started()
+        loop.call_soon_threadsafe(begin)
 
     def _started(self) -> asyncio.AbstractEventLoop:
         with self._lock:
@@ -130,7 +149,7 @@ class Link:
         if loop is None or thread is None:
             return
         with suppress(Exception):
-            asyncio.run_coroutine_threadsafe(self._end(), loop).result(CLOSE_SECONDS + MARGIN_SECONDS)
+            asyncio.run_coroutine_threadsafe(self._end(), loop).result(2 * CLOSE_SECONDS + MARGIN_SECONDS)
         with suppress(RuntimeError):  # closed already
             loop.call_soon_threadsafe(loop.stop)
         if thread is not threading.current_thread():
@@ -139,6 +158,8 @@ class Link:
             loop.close()
 
     async def _end(self) -> None:
+        if self._posted:  # answers on their way
+            await asyncio.wait(self._posted, timeout=CLOSE_SECONDS)
         await self._leave()
         others = asyncio.all_tasks() - {asyncio.current_task()}
         for task in others:
