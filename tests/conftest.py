@@ -81,7 +81,7 @@ def is_at_home(item: pytest.Item) -> bool:
     marker = item.get_closest_marker("one_database")
     if marker is None and (not item.path.is_relative_to(UNIT) or item.get_closest_marker("django_db")):
         return True
-    return os.environ.get("AIS_TEST_DB", "sqlite") == (marker.args[0] if marker else "sqlite")
+    return os.environ.get("AIS_TEST_DB", "sqlite") in (marker.args if marker else ("sqlite",))
 
 
 @pytest.fixture(autouse=True)

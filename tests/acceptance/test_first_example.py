@@ -13,6 +13,8 @@ import pytest
 from tests.acceptance import example_files, example_trials
 from tests.acceptance.project import TRY_OUT, Project
 
+pytestmark = pytest.mark.one_database("sqlite")  # with --full on PostgreSQL too
+
 TRIALS = (
     "dispatch_by_type dispatch_by_path dispatch_many rolled_back start_by_name cancel_and_retry resume report spell "
     "ask doom"

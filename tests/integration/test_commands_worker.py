@@ -12,7 +12,7 @@ from django_ais.models import JobPacket, JobStep
 from tests.integration.commands import workers  # noqa: F401 (dispatching a type needs its worker)
 from tests.integration.commands.processes import CommandProcess, Gate
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.one_database("sqlite"), pytest.mark.django_db(transaction=True)]
 
 DRIVERS = "tests.integration.commands.drivers"
 WAIT = 30.0  # seconds; a loaded machine needs long to start a process
@@ -46,6 +46,7 @@ def driven_by(driver):
     return {"QUEUES": {"default": driver}}
 
 
+@pytest.mark.one_database("sqlite", "postgres")
 def test_a_worker_process_takes_jobs_and_finishes_them(ours):
     """Given dispatched jobs, when a worker process starts, then it says what it serves and finishes all of them."""
     rows = jobs.dispatch_many("echo", [{"number": number} for number in range(5)])
@@ -120,6 +121,7 @@ def test_a_second_signal_stops_at_once(ours, gate):
     assert took < 5, f"it took {took:.1f} s to leave"
 
 
+@pytest.mark.one_database("sqlite", "postgres")
 def test_an_idle_worker_process_starts_a_new_job_soon(ours):
     """Given a worker process that has had nothing to do, when a job is dispatched, then it starts within moments."""
     with worker(ours) as process:

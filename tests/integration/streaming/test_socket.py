@@ -14,7 +14,11 @@ from tests.integration.streaming.conftest import in_a_thread, waiting_run
 from tests.integration.streaming.sockets import socket
 from tests.integration.streaming.writers import streaming, text_in, text_of
 
-pytestmark = [pytest.mark.django_db(transaction=True, databases="__all__"), pytest.mark.usefixtures("project")]
+pytestmark = [
+    pytest.mark.one_database("sqlite"),
+    pytest.mark.django_db(transaction=True, databases="__all__"),
+    pytest.mark.usefixtures("project"),
+]
 
 
 def rows_of(run: Any) -> list[dict[str, Any]]:

@@ -16,7 +16,11 @@ from tests.app.behaviour_workers import worker_of
 from tests.integration.streaming.conftest import cookie_of, in_a_thread, person, waiting_run
 from tests.integration.streaming.sockets import socket
 
-pytestmark = [pytest.mark.django_db(transaction=True, databases="__all__"), pytest.mark.usefixtures("project")]
+pytestmark = [
+    pytest.mark.one_database("sqlite"),
+    pytest.mark.django_db(transaction=True, databases="__all__"),
+    pytest.mark.usefixtures("project"),
+]
 
 
 @pytest.mark.parametrize("origin", ["http://evil.example", "http://127.0.0.1.evil.example", "null", "garbage", ""])

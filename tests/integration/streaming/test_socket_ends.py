@@ -23,7 +23,11 @@ from tests.integration.streaming.servers import UvicornServer
 from tests.integration.streaming.sockets import SocketClient, served_sockets, socket
 from tests.integration.streaming.writers import streaming, text_in, text_of
 
-pytestmark = [pytest.mark.django_db(transaction=True, databases="__all__"), pytest.mark.usefixtures("project")]
+pytestmark = [
+    pytest.mark.one_database("sqlite"),
+    pytest.mark.django_db(transaction=True, databases="__all__"),
+    pytest.mark.usefixtures("project"),
+]
 
 
 def test_the_streams_of_a_user_are_counted_here_too(tmp_path, anna, cookie, waiting):
