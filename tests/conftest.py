@@ -1,7 +1,8 @@
 """What every test gets: settings, a database of its own, and no way out to the network.
 
-`AIS_TEST_DB=postgres` starts one private PostgreSQL for the session, and `AIS_TEST_QUEUE` the broker that its driver
-needs, here at import, because Django's settings name their ports. pytest-django finds settings that are set up already.
+`AIS_TEST_DB=postgres` starts one private PostgreSQL for the session, `AIS_TEST_QUEUE` and `AIS_TEST_BUS` the servers
+that their drivers need, here at import, because Django's settings name their ports. pytest-django finds settings that
+are set up already.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ from django_ais.conformance.servers import MissingServer, NatsServer, PostgresSe
 
 SESSION = ExitStack()
 UNIT = Path(__file__).parent / "unit"
-BROKERS: dict[str, type[NatsServer] | type[RedisServer]] = {
-    "celery": RedisServer,
-    "dramatiq": RedisServer,
-    "nats": NatsServer,
-    "rq": RedisServer,
+Broker = type[NatsServer] | type[PostgresServer] | type[RedisServer]
+BROKERS: dict[str, dict[str, Broker]] = {
+    "QUEUE": {"celery": RedisServer, "dramatiq": RedisServer, "nats": NatsServer, "rq": RedisServer},
+    "BUS": {"redis": RedisServer, "channels": RedisServer, "nats": NatsServer, "postgres": PostgresServer},
 }
+ADDRESSES = {"QUEUE": "AIS_TEST_BROKER_URL", "BUS": "AIS_TEST_BUS_URL"}
 
 
 def start_session() -> None:
@@ -44,14 +45,15 @@ def start_session() -> None:
 
 
 def start_servers() -> None:
-    """Start the database and the broker that the environment names, unless it says where they are."""
+    """Start the database and the brokers that the environment names, unless it says where they are."""
     if os.environ.get("AIS_TEST_DB") == "postgres" and "AIS_TEST_PG_PORT" not in os.environ:
         os.environ["AIS_TEST_PG_PORT"] = str(SESSION.enter_context(PostgresServer()).port)
-    kind = BROKERS.get(os.environ.get("AIS_TEST_QUEUE", ""))
-    if kind is not None and "AIS_TEST_BROKER_URL" not in os.environ:
-        broker = kind()
-        SESSION.enter_context(broker)
-        os.environ["AIS_TEST_BROKER_URL"] = broker.url
+    for part, kinds in BROKERS.items():
+        kind = kinds.get(os.environ.get(f"AIS_TEST_{part}", ""))
+        if kind is not None and ADDRESSES[part] not in os.environ:
+            broker = kind()
+            SESSION.enter_context(broker)
+            os.environ[ADDRESSES[part]] = broker.url
 
 
 start_session()
@@ -77,7 +79,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def is_at_home(item: pytest.Item) -> bool:
-    """Whether a test runs on this database in every run. A unit test that has no database runs once."""
+    """Whether a test runs on this database in every run. A unit test that has no database runs once.
+
+    With ``AIS_TEST_ALONE`` no other run will take what this one leaves out: so does an environment of tox.
+    """
+    if os.environ.get("AIS_TEST_ALONE"):
+        return True
     marker = item.get_closest_marker("one_database")
     if marker is None and (not item.path.is_relative_to(UNIT) or item.get_closest_marker("django_db")):
         return True

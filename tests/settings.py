@@ -5,6 +5,7 @@ AIS_TEST_DB                ``sqlite`` (default) or ``postgres``
 AIS_TEST_QUEUE             driver of the queue ``default``: ``memory`` unless said otherwise
 AIS_TEST_BUS               driver of the bus ``default``: ``memory`` unless said otherwise
 AIS_TEST_BROKER_URL        where the private broker of that queue listens; `tests.conftest` starts it and sets this
+AIS_TEST_BUS_URL           where the private server of that bus listens, likewise
 AIS_TEST_PG_PORT           where the private PostgreSQL listens; `tests.conftest` starts it and sets this
 AIS_TEST_DIR               folder of the SQLite files (else: in memory); `tests.conftest` makes it and sets this
 AIS_TEST_TWO_DATABASES     ``1``: the tables of django_ais live in a second database, ``other``
@@ -103,9 +104,17 @@ elif QUEUE["BACKEND"] == "django_tasks":
     INSTALLED_APPS += ["django_tasks", "django_tasks_db"]
     TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend", "QUEUES": []}}  # any queue name
 
+BUS: dict[str, Any] = {"BACKEND": os.environ.get("AIS_TEST_BUS", "memory")}
+bus_url = os.environ.get("AIS_TEST_BUS_URL", "")
+if BUS["BACKEND"] in ("redis", "nats", "postgres"):
+    BUS["OPTIONS"] = {"url": bus_url or f"{BUS['BACKEND'].replace('postgres', 'postgresql')}://127.0.0.1:1"}
+elif BUS["BACKEND"] == "channels":
+    layer = {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer"}
+    CHANNEL_LAYERS = {"default": {**layer, "CONFIG": {"hosts": [bus_url or "redis://127.0.0.1:1"]}}}
+
 DJANGO_AIS = {
     "QUEUES": {"default": QUEUE},
-    "BUSES": {"default": os.environ.get("AIS_TEST_BUS", "memory")},
+    "BUSES": {"default": BUS},
     "GATEWAYS": {"default": {"BACKEND": "scripted"}},
     **json.loads(os.environ.get("AIS_TEST_SETTINGS", "{}")),
 }

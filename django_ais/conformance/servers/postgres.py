@@ -46,6 +46,11 @@ class PostgresServer(Server):
         super().__init__()
         self.options = dict(options)
 
+    @property
+    def url(self) -> str:
+        """Where clients find it."""
+        return f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
+
     def start(self) -> None:
         """Start and wait until the server takes connections."""
         for _ in range(RESTART_SECONDS * 10):
