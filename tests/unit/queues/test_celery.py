@@ -6,6 +6,7 @@ import subprocess
 import sys
 from importlib import metadata
 from types import SimpleNamespace
+from weakref import WeakSet
 
 import pytest
 
@@ -298,9 +299,11 @@ def test_the_task_is_acknowledged_late_and_never_limited_or_retried_by_celery():
     assert (task.time_limit, task.soft_time_limit) == (None, None)
 
 
-def test_two_aliases_of_one_app_share_its_task():
-    from celery import Celery
+def test_two_aliases_of_one_app_share_its_task(monkeypatch):
+    from celery import Celery, _state
 
+    monkeypatch.setattr(_state, "_apps", WeakSet())  # another test's app may not have been collected yet
+    monkeypatch.setattr(_state, "default_app", None)
     with_broker = Celery("shop", broker=NOWHERE, set_as_current=False, fixups=[])
     try:
         for alias in ("one", "two"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Literal
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -94,8 +95,27 @@ def depth(broker: Any, queue: str) -> int | None:
         key = f"{broker.namespace}:{queue}"
         return int(broker.client.llen(key)) + int(broker.client.llen(f"{key}.DQ"))
     if kind_of(broker) == "rabbitmq":
-        return int(sum(broker.get_queue_message_counts(queue)[:2]))
+        return int(sum(_on_a_connection(broker, lambda: broker.get_queue_message_counts(queue))[:2]))
     return None
+
+
+def flush(broker: Any, queue: str) -> None:
+    """Drop what waits."""
+    if kind_of(broker) == "rabbitmq":
+        _on_a_connection(broker, lambda: broker.flush(queue))
+    else:
+        broker.flush(queue)
+
+
+def _on_a_connection(broker: Any, ask: Callable[[], Any]) -> Any:
+    """Ask RabbitMQ something that may be asked twice: anew if this thread's connection was lost since it was used."""
+    from pika.exceptions import AMQPConnectionError
+
+    try:
+        return ask()
+    except AMQPConnectionError:
+        del broker.connection
+        return ask()
 
 
 def ping(broker: Any) -> None:

@@ -249,7 +249,7 @@ class DramatiqQueue(BaseQueue):
         return self._ask(lambda: brokers.depth(self.broker, self.queue_name))
 
     def _purge(self) -> None:
-        self._ask(lambda: self.broker.flush(self.queue_name))
+        self._ask(lambda: brokers.flush(self.broker, self.queue_name))
 
     def ping(self, *, timeout: float = 5.0) -> None:
         """Raise `QueueError` if the broker cannot be reached."""
