@@ -51,7 +51,7 @@ class RabbitServer(Server):
             "HOME": folder,
             "ERL_EPMD_PORT": str(self._mapper_port),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
-            "ERL_CRASH_DUMP_BYTES": "0",  # else a node that is killed at its start leaves a file where we stand
+            "ERL_CRASH_DUMP": f"{folder}/crash",  # else a node that is killed at its start leaves a file where we stand
             "RABBITMQ_NODENAME": f"ais{self.port}@localhost",
             "RABBITMQ_DIST_PORT": str(self._distribution),
             "RABBITMQ_CONFIG_FILE": f"{folder}/rabbit",
