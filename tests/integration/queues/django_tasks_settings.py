@@ -5,5 +5,5 @@ from __future__ import annotations
 from tests.integration.commands.settings import *  # noqa: F403
 from tests.integration.commands.settings import INSTALLED_APPS
 
-INSTALLED_APPS = [*INSTALLED_APPS, "django_tasks", "django_tasks_db"]
+INSTALLED_APPS = list(dict.fromkeys([*INSTALLED_APPS, "django_tasks", "django_tasks_db"]))  # once each
 TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend", "QUEUES": ["default", "agents"]}}
