@@ -18,7 +18,8 @@ from typing import Any
 
 import pytest
 
-from django_ais.conformance.servers import MissingServer, NatsServer, PostgresServer, RedisServer, in_ci
+from django_ais.conformance.servers import MissingServer, NatsServer, PostgresServer, RedisServer
+from tests.harness.private import private
 
 SESSION = ExitStack()
 UNIT = Path(__file__).parent / "unit"
@@ -124,10 +125,5 @@ def rested(request: pytest.FixtureRequest) -> Iterator[None]:
 @pytest.fixture
 def postgres_server() -> Iterator[PostgresServer]:
     """A PostgreSQL of this test's own, to stop, kill and restart. Not run without one, except in CI: an error there."""
-    try:
-        with PostgresServer() as server:
-            yield server
-    except MissingServer as error:
-        if in_ci():
-            raise
-        pytest.skip(f"NOT RUN: {error}")
+    with private(PostgresServer) as server:
+        yield server

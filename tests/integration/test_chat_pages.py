@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from django_ais.conformance.servers import MissingServer, RedisServer, in_ci
+from django_ais.conformance.servers import MissingServer, RedisServer
 from tests.harness import node
 from tests.harness.browser import Browser
 from tests.harness.demo import DEMO, Served
+from tests.harness.private import private
 
 pytestmark = [
     pytest.mark.skipif(os.environ.get("AIS_TEST_DB") == "postgres", reason="the demo has an SQLite file of its own"),
@@ -181,13 +182,8 @@ def test_only_the_chats_workflow_may_be_started(browser: Browser, served: Served
 @pytest.fixture(scope="module")
 def redis() -> Iterator[RedisServer]:
     """A Redis of these tests' own. Not run without one, except in CI: an error there."""
-    try:
-        with RedisServer() as server:
-            yield server
-    except MissingServer as error:
-        if in_ci():
-            raise
-        pytest.skip(f"NOT RUN: {error}")
+    with private(RedisServer) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,8 @@ import socket
 
 import pytest
 
-from django_ais.conformance.servers import MissingServer, NatsServer, RabbitServer, RedisServer, Server, in_ci
+from django_ais.conformance.servers import NatsServer, RabbitServer, RedisServer, Server
+from tests.harness.private import private
 
 pytestmark = pytest.mark.one_database("postgres")
 
@@ -20,13 +21,8 @@ def answers(server: Server) -> bool:
 
 @pytest.fixture(params=[RedisServer, NatsServer, RabbitServer], ids=lambda kind: kind.name)
 def server(request):
-    try:
-        with request.param() as server:
-            yield server
-    except MissingServer as error:
-        if in_ci() and request.param is not RabbitServer:
-            raise
-        pytest.skip(f"NOT RUN: {error}")
+    with private(request.param) as server:
+        yield server
 
 
 def test_a_server_can_be_killed_restarted_and_wiped(server):

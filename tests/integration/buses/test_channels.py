@@ -9,8 +9,9 @@ import pytest
 from channels.layers import channel_layers
 
 from django_ais.backends.bus.channels import ChannelsBus
-from django_ais.conformance.servers import MissingServer, RedisServer, in_ci
+from django_ais.conformance.servers import RedisServer
 from django_ais.exceptions import BusError
+from tests.harness.private import private
 from tests.integration.buses.following import envelope, following, next_hint, publish
 
 LAYERS = {
@@ -28,13 +29,8 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
     """Of a private Redis."""
-    try:
-        with RedisServer() as server:
-            yield server.port
-    except MissingServer as error:
-        if in_ci():
-            raise
-        pytest.skip(f"NOT RUN: {error}")
+    with private(RedisServer) as server:
+        yield server.port
 
 
 @pytest.fixture(params=LAYERS)

@@ -11,8 +11,8 @@ from uuid import uuid4
 import pytest
 
 from django_ais.buses import BaseBus, Hint, Reconnected, Subscription
-from django_ais.conformance.servers import MissingServer, in_ci
 from django_ais.exceptions import BusError
+from tests.harness.private import private
 from tests.integration.buses.following import (
     DRIVERS,
     KEYS,
@@ -34,13 +34,8 @@ pytestmark = [
 def place(request) -> Iterator[tuple[type[BaseBus], object, str]]:
     """A driver's class, its server, and the address."""
     driver, kind, address = DRIVERS[request.param]
-    try:
-        with kind() as server:
-            yield driver, server, address.format(port=server.port)
-    except MissingServer as error:
-        if in_ci():
-            raise
-        pytest.skip(f"NOT RUN: {error}")
+    with private(kind) as server:
+        yield driver, server, address.format(port=server.port)
 
 
 @pytest.fixture

@@ -21,10 +21,11 @@ from django_ais import jobs, registry, tenancy
 from django_ais.backends.bus.channels import TYPE, group_of
 from django_ais.backends.bus.postgres import channel_of
 from django_ais.buses import BaseBus
-from django_ais.conformance.servers import MissingServer, RedisServer, in_ci
+from django_ais.conformance.servers import RedisServer
 from django_ais.events import Envelope
 from django_ais.runtime import reading, streams
 from tests.app.behaviour_workers import Gate, settings_of, worker_of
+from tests.harness.private import private
 from tests.integration.buses.following import DRIVERS
 from tests.integration.streaming.conftest import in_a_thread
 
@@ -88,13 +89,8 @@ FORGERS = {"redis": to_redis, "nats": to_nats, "postgres": to_postgres}
 def broker(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
     """A driver's name, and where its private server is."""
     kind, address = DRIVERS[request.param][1:] if request.param in DRIVERS else (RedisServer, "{port}")
-    try:
-        with kind() as server:
-            yield request.param, address.format(port=server.port)
-    except MissingServer as error:
-        if in_ci():
-            raise
-        pytest.skip(f"NOT RUN: {error}")
+    with private(kind) as server:
+        yield request.param, address.format(port=server.port)
 
 
 @pytest.fixture

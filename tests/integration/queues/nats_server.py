@@ -8,20 +8,16 @@ from typing import Any
 
 import pytest
 
-from django_ais.conformance.servers import MissingServer, NatsServer, in_ci
+from django_ais.conformance.servers import NatsServer
+from tests.harness.private import private
 
 _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="module")
 def shared_server() -> Iterator[NatsServer]:
-    try:
-        with NatsServer() as server:
-            yield server
-    except MissingServer as error:
-        if in_ci():
-            raise
-        pytest.skip(f"NOT RUN: {error}")
+    with private(NatsServer) as server:
+        yield server
 
 
 @pytest.fixture

@@ -16,10 +16,11 @@ import pytest
 import redis as redis_client
 
 from django_ais import jobs, registry
-from django_ais.conformance.servers import MissingServer, RabbitServer, RedisServer, in_ci
+from django_ais.conformance.servers import RabbitServer, RedisServer
 from django_ais.exceptions import QueueError
 from django_ais.queues import QueueMessage
 from tests.app.models import Effect
+from tests.harness.private import private
 from tests.harness.waiting import until
 from tests.integration.commands import workers  # noqa: F401 (dispatching a type needs its worker)
 from tests.integration.commands.processes import Gate
@@ -45,13 +46,8 @@ PROJECT = {
 
 @pytest.fixture(scope="module")
 def server():
-    try:
-        with RedisServer() as server:
-            yield server
-    except MissingServer as error:
-        if in_ci():
-            raise
-        pytest.skip(f"NOT RUN: {error}")
+    with private(RedisServer) as server:
+        yield server
 
 
 @pytest.fixture
@@ -393,20 +389,16 @@ def test_a_child_that_is_asked_to_go_finishes_its_job_and_goes(worker, gate):
     assert done.result == "next"
 
 
-@pytest.mark.full
 def test_jobs_run_through_rabbitmq(settings, tmp_path):
     """Given RabbitMQ with priorities, when jobs are dispatched, then they run, the most urgent first."""
-    try:
-        with RabbitServer() as rabbit:
-            settings.DJANGO_AIS = settings_for(rabbit.url, options={"max_priority": 10})
-            made = {priority: jobs.dispatch("echo", priority, priority=priority) for priority in (0, -50, 50)}
-            assert registry.queues["default"].depth() == 3
-            with running(ais_worker("--concurrency", "1"), tmp_path, settings.DJANGO_AIS) as process:
-                done = [jobs.wait(job, timeout=WAIT) for job in made.values()]
-                process.send(signal.SIGTERM)
-                code = process.end()
-    except MissingServer as error:
-        pytest.skip(f"NOT RUN: {error}")
+    with private(RabbitServer) as rabbit:
+        settings.DJANGO_AIS = settings_for(rabbit.url, options={"max_priority": 10})
+        made = {priority: jobs.dispatch("echo", priority, priority=priority) for priority in (0, -50, 50)}
+        assert registry.queues["default"].depth() == 3
+        with running(ais_worker("--concurrency", "1"), tmp_path, settings.DJANGO_AIS) as process:
+            done = [jobs.wait(job, timeout=WAIT) for job in made.values()]
+            process.send(signal.SIGTERM)
+            code = process.end()
 
     assert [job.payload for job in sorted(done, key=_start_of)] == [50, 0, -50], process.said
     assert code == 0, process.said

@@ -10,13 +10,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from django_ais.conformance.servers import MissingServer, NatsServer, RedisServer, in_ci
+from django_ais.conformance.servers import NatsServer, RedisServer
+from tests.harness.private import private
 from tests.integration.queues.processes import ROOT, ais_worker, running
 
 EXAMPLES = ROOT / "docs" / "examples"
@@ -127,12 +128,5 @@ def queue_of(engine: str) -> Iterator[Any]:
         yield engine
         return
     kind, option = SERVERS[engine]
-    with ExitStack() as stack:
-        try:
-            server = kind()
-            stack.enter_context(server)
-        except MissingServer as error:
-            if in_ci():
-                raise
-            pytest.skip(f"NOT RUN: {error}")
+    with private(kind) as server:
         yield {"BACKEND": engine, "OPTIONS": {option: server.url}}

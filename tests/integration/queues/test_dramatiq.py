@@ -17,11 +17,12 @@ from django.utils import timezone
 from dramatiq.brokers.redis import RedisBroker
 
 from django_ais import jobs, registry
-from django_ais.conformance.servers import MissingServer, RabbitServer, RedisServer, in_ci
+from django_ais.conformance.servers import RabbitServer, RedisServer
 from django_ais.exceptions import QueueError
 from django_ais.models import AgentEvent, JobPacket
 from django_ais.queues import QueueMessage
 from tests.app.models import Effect
+from tests.harness.private import private
 from tests.harness.waiting import until
 from tests.integration.commands import workers  # noqa: F401 (dispatching a type needs its worker)
 from tests.integration.commands.processes import Gate
@@ -37,13 +38,8 @@ _numbers = itertools.count(1)
 
 @pytest.fixture(scope="module")
 def redis_server() -> Iterator[RedisServer]:
-    try:
-        with RedisServer() as server:
-            yield server
-    except MissingServer as error:
-        if in_ci():
-            raise
-        pytest.skip(f"NOT RUN: {error}")
+    with private(RedisServer) as server:
+        yield server
 
 
 @pytest.fixture
@@ -277,11 +273,8 @@ def test_a_project_with_django_dramatiq_runs_jobs_in_its_own_worker_processes(se
 
 @pytest.fixture
 def rabbit_server() -> Iterator[RabbitServer]:
-    try:
-        with RabbitServer() as server:
-            yield server
-    except MissingServer as error:
-        pytest.skip(f"NOT RUN: {error}")
+    with private(RabbitServer) as server:
+        yield server
 
 
 @pytest.mark.full
