@@ -321,7 +321,7 @@ def test_an_address_for_pika_gets_bounds():
 
 def test_a_refusal_of_rabbitmqs_is_told_from_a_lost_connection(queue):
     """Given that dramatiq wraps what pika raises, when it is translated, then what is wrapped decides the outcome."""
-    from pika.exceptions import ChannelClosedByBroker, StreamLostError  # type: ignore[import-untyped]
+    from pika.exceptions import ChannelClosedByBroker, StreamLostError
 
     refused = queue.translate(ConnectionClosed(ChannelClosedByBroker(406, "PRECONDITION_FAILED")))
     lost = queue.translate(ConnectionClosed(StreamLostError("lost")))
