@@ -59,12 +59,17 @@ class WorkerProcess:
         """Let it take jobs; return when it does. With ``may_die`` also when it was killed by then: its threads may meet
         a failpoint before it has told us.
         """
-        assert self._process.stdin is not None
         self._hear("loaded")
-        self._process.stdin.write(b"go\n")
-        self._process.stdin.flush()
+        self.send_off()
         if self._hear("ready", "" if may_die else "ready") == "":
             self._process.wait()
+        return self
+
+    def send_off(self) -> WorkerProcess:
+        """Let it take jobs once it can, and wait for nothing."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(b"go\n")
+        self._process.stdin.flush()
         return self
 
     def _hear(self, *words: str) -> str:
@@ -191,11 +196,11 @@ class Crew:
 
         def is_over() -> bool:
             nonlocal spare
-            if ahead and len(self.ledger.lines("executed")) >= ahead[0].after:
+            while ahead and len(self.ledger.lines("executed")) >= ahead[0].after:
                 ahead.pop(0).happen(working)
             for place, worker in enumerate(working):
                 if not worker.is_alive:
-                    working[place], spare = spare.go(), self.hire()
+                    working[place], spare = spare.send_off(), self.hire()
             return until_true()
 
         until(is_over, what="the jobs to end", seconds=LONGEST)

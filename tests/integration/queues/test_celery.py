@@ -109,6 +109,7 @@ def message_for(job, number):
     return QueueMessage(job_id=str(job.id), dispatch_id=f"{job.id}-{number}")
 
 
+@pytest.mark.full
 def test_dispatched_jobs_succeed_once_although_every_message_comes_twice(ours, tmp_path):
     """Given jobs whose messages were all sent twice, when worker processes take them, then each has its effect once."""
     made = jobs.dispatch_many("effect", list(range(20)))

@@ -84,6 +84,7 @@ def all_done(ids: list[str]) -> bool:
     return JobPacket.objects.filter(id__in=ids, status="succeeded").count() == len(ids)
 
 
+@pytest.mark.full
 def test_jobs_that_are_sent_twice_have_their_effect_once():
     """Given two tasks for each job, when two `db_worker` processes run them, then each job succeeds, its effect happens
     once, and every task is done.
@@ -120,6 +121,7 @@ def test_a_job_of_a_killed_process_is_taken_up_by_another(gate):
     assert jobs.get(JobPacket.objects.get(id=other)).status == "succeeded"
 
 
+@pytest.mark.full
 def test_a_job_whose_message_is_lost_is_announced_by_a_sweep():
     """Given jobs whose tasks were deleted, when one round of the sweep is done by hand, then they run."""
     made = site("dispatch", "echo", "[1, 2]", ANNOUNCE_AGAIN_SECONDS=0.1)
@@ -184,6 +186,7 @@ def test_our_own_command_watches_workers_that_sweep_from_their_beginning(gate):
     assert "stopped." in said
 
 
+@pytest.mark.full
 def test_our_own_command_hands_back_what_does_not_end(gate):
     """Given a running job, when `ais_worker` is stopped and the job does not end in time, then it is handed back, and
     no attempt is counted.
@@ -200,6 +203,7 @@ def test_our_own_command_hands_back_what_does_not_end(gate):
     assert (row.status, row.attempt) == ("queued", 0)
 
 
+@pytest.mark.full
 def test_a_worker_ends_when_nobody_watches_it(gate):
     """Given a worker at its job, when the process that watches it is killed, then it ends after its job."""
     (job,) = site("dispatch", "gated", json.dumps([gate.payload]))

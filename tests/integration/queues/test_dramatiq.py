@@ -90,6 +90,7 @@ def stop(process: Engine) -> tuple[int, str]:
     return process.end()
 
 
+@pytest.mark.full
 def test_jobs_run_once_although_every_message_came_twice(ours):
     """Given jobs whose messages were sent twice, when a worker process starts, then each succeeds and has its effect
     once, nothing is left on the broker, and a job dispatched to the idle process starts within moments.
@@ -134,6 +135,7 @@ def test_a_killed_worker_process_ends_its_master_and_the_next_one_finishes_its_j
     assert (done.status, done.attempt) == ("succeeded", 2)
 
 
+@pytest.mark.full
 def test_jobs_dispatched_while_the_broker_is_down_run_when_it_is_back(settings):
     """Given a broker that is down, when jobs are dispatched, then dispatch returns soon; when the broker is back, they
     run. Then the broker loses all its data, and what it was told of runs all the same.

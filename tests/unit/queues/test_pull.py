@@ -206,4 +206,4 @@ def test_a_stop_ends_a_wait_for_messages_at_once(concurrency):
         begun = time.monotonic()
         stop.set()
 
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < 4

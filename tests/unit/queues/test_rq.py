@@ -95,7 +95,7 @@ def test_a_wrong_url_is_one_of_our_errors_at_once(nowhere, call):
     with pytest.raises(QueueError, match="queue 'default': ConnectionError"):
         call(driver(url=nowhere))
 
-    assert time.monotonic() - began < 1.0
+    assert time.monotonic() - began < 3  # the library alone: four
 
 
 def test_the_repetitions_of_the_client_library_are_off(nowhere, settings):
@@ -108,7 +108,7 @@ def test_the_repetitions_of_the_client_library_are_off(nowhere, settings):
     with pytest.raises(QueueError):
         driver(queue="mail").enqueue([message()])
 
-    assert time.monotonic() - began < 0.5
+    assert time.monotonic() - began < 3
 
 
 def test_an_error_of_redis_means_that_the_whole_batch_was_refused():
