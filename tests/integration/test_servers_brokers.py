@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 
 import pytest
@@ -37,6 +38,14 @@ def test_a_server_can_be_killed_restarted_and_wiped(server):
 
     server.wipe()
     assert answers(server)
+
+
+def test_a_server_tells_its_version_and_starts_nothing_for_it(server, tmp_path, monkeypatch):
+    """Given a running server, when its version is asked, then it is a real one, and nothing is written where we are."""
+    monkeypatch.chdir(tmp_path)
+
+    assert re.fullmatch(r"\d{1,2}\.\d{1,2}\.\d{1,3}", server.version)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_nothing_is_left_of_a_server():

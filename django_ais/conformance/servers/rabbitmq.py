@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -63,14 +64,24 @@ class RabbitServer(Server):
             "RABBITMQ_CONF_ENV_FILE": f"{folder}/none",
         }
 
+    @property
+    def version(self) -> str:
+        """What the running server says of itself: the script takes ``--version`` for a start of another node."""
+        found = re.search(rb"versionS....([\d.]+)", self._greeting(), re.DOTALL)
+        return found[1].decode() if found else "unknown"
+
     def _answers(self) -> bool:
         """Whether it speaks: the port opens before the node has booted."""
+        return bool(self._greeting())
+
+    def _greeting(self) -> bytes:
+        """What it says to who connects, its properties among it; nothing where it is silent."""
         try:
             with socket.create_connection(("127.0.0.1", self.port), timeout=1) as trial:
                 trial.sendall(b"AMQP\x00\x00\x09\x01")
-                return bool(trial.recv(1))
+                return trial.recv(4096)
         except OSError:
-            return False
+            return b""
 
     def _command(self) -> list[str]:
         return [self._program]
