@@ -157,7 +157,8 @@ async def await_(job: UUID | str | JobPacket, *, timeout: float | None = None) -
     row = await aget(job)
     if not row.is_terminal:
         try:
-            await asyncio.wait_for(streams.until_ended(row.id, row.root_id), timeout)
+            async with asyncio.timeout(timeout):
+                await streams.until_ended(row.id, row.root_id)
         except TimeoutError:
             raise TimeoutError(f"job {row.id} ({row.type}) is not finished after {timeout} s") from None
     return await aget(row)

@@ -184,7 +184,8 @@ class BusBench(Workbench):
     async def soon(self, work: Any, what: str) -> Any:
         """Await something for as long as it is worth waiting. Raises AssertionError that names it."""
         try:
-            return await asyncio.wait_for(work, self.patience)
+            async with asyncio.timeout(self.patience):
+                return await work
         except TimeoutError:
             raise AssertionError(f"waited {self.patience:g} s in vain for {what}") from None
 

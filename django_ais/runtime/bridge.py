@@ -96,7 +96,8 @@ async def _awaited(work: Awaitable[Any], lease: Lease | None) -> Any:
     task, loop = asyncio.ensure_future(work), asyncio.get_running_loop()
     outer, lease.on_end = lease.on_end, lambda: loop.call_soon_threadsafe(task.cancel)
     try:
-        return await asyncio.wait_for(task, lease.seconds_left)
+        async with asyncio.timeout(lease.seconds_left):
+            return await task
     except (asyncio.CancelledError, TimeoutError) as error:
         lease.check()
         if isinstance(error, TimeoutError):

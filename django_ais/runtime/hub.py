@@ -172,7 +172,8 @@ class Hub:
         """Until the next look; soon if the link was down, but a link that comes and goes does not make it hurry."""
         loop = asyncio.get_running_loop()
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._hurry.wait(), seconds * jitter.between(0.8, 1.0))
+            async with asyncio.timeout(seconds * jitter.between(0.8, 1.0)):
+                await self._hurry.wait()
         if self._hurry.is_set():
             self._hurry.clear()
             recently = loop.time() - self._hurried_at < 2 * FEED_SECONDS

@@ -132,13 +132,17 @@ class RelaySubscription(LinkedSubscription):
     async def _heard(self) -> bytes:
         """Raises ConnectionError or TimeoutError where the relay is gone, or dumb: then it does not answer a ping."""
         try:
-            heard = await asyncio.wait_for(self._reader.read(65_536), PING_SECONDS)
+            heard = await self._read()
         except TimeoutError:
             self._say(b"PING -")
-            heard = await asyncio.wait_for(self._reader.read(65_536), PING_SECONDS)
+            heard = await self._read()
         if not heard:
             raise ConnectionResetError("the relay hung up")
         return heard
+
+    async def _read(self) -> bytes:
+        async with asyncio.timeout(PING_SECONDS):
+            return await self._reader.read(65_536)
 
     def _fail_waiting(self) -> None:
         waiting, self._acknowledged = self._acknowledged, {}

@@ -124,7 +124,7 @@ class PlayedSocket:
         self._code: int | None = None
         self._incoming: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._incoming.put_nowait({"type": "websocket.connect"})
-        self._sent: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._unread: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self.task = asyncio.ensure_future(EventConsumer.as_asgi()(scope, self._incoming.get, self._send))
 
     async def _send(self, message: dict[str, Any]) -> None:
@@ -133,7 +133,11 @@ class PlayedSocket:
         await self.flows.wait()
         if self._is_broken:
             raise OSError("the client is gone")
-        self._sent.put_nowait(message)
+        if message["type"] == "websocket.send":
+            self.said.append(json.loads(message["text"]))
+            self._unread.put_nowait(self.said[-1])
+        else:
+            self._code = message.get("code")
 
     def tell(self, **document: Any) -> None:
         self._incoming.put_nowait({"type": "websocket.receive", "text": json.dumps(document)})
@@ -148,24 +152,15 @@ class PlayedSocket:
         """From now on the server's send says that the client is gone, and nothing else does."""
         self._is_broken = True
 
-    async def _next(self, seconds: float) -> dict[str, Any]:
-        message = await asyncio.wait_for(self._sent.get(), seconds)
-        if "text" in message:
-            self.said.append(json.loads(message["text"]))
-        self._code = message.get("code")
-        return message
-
     async def until(self, question: Callable[[dict[str, Any]], Any], *, seconds: float = 10.0) -> dict[str, Any]:
         """The next thing said of which something is true."""
-        while "text" not in await self._next(seconds) or not question(self.said[-1]):
+        while not question(said := await asyncio.wait_for(self._unread.get(), seconds)):
             pass
-        return self.said[-1]
+        return said
 
-    async def closed(self, *, seconds: float = 10.0) -> int:
-        """The code that it was closed with."""
-        while self._code is None:
-            await self._next(seconds)
-        await asyncio.wait_for(self.task, seconds)
+    async def closed(self, *, seconds: float = 10.0) -> int | None:
+        """The code that it was closed with, once the application is through with it; None when it was not closed."""
+        await asyncio.wait_for(asyncio.shield(self.task), seconds)
         return self._code
 
 

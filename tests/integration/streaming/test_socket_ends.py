@@ -176,9 +176,10 @@ def test_a_socket_gets_no_younger_by_following_anew(anna, waiting, project):
                     await client.until(lambda said: said.get("op") == "ended")
 
             following = asyncio.ensure_future(follow_again())
-            await asyncio.wait_for(asyncio.shield(client.task), 3)
-            following.cancel()
-            assert await client.closed() == 4000
+            try:
+                assert await client.closed(seconds=3) == 4000
+            finally:
+                following.cancel()
 
     asyncio.run(follow())
 

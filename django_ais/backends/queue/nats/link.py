@@ -43,7 +43,8 @@ class Link:
         """Run a coroutine in the loop from another thread. Raises TimeoutError after ``timeout`` seconds."""
 
         async def bounded() -> T:
-            return await asyncio.wait_for(work(), timeout)
+            async with asyncio.timeout(timeout):
+                return await work()
 
         loop, coroutine = self._started(), bounded()
         try:
@@ -63,7 +64,8 @@ class Link:
 
         async def watched() -> None:
             try:
-                await asyncio.wait_for(work(), POST_SECONDS)
+                async with asyncio.timeout(POST_SECONDS):
+                    await work()
             except Exception:  # noqa: BLE001 - told to who posted it
                 failed()
 

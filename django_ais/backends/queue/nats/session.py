@@ -64,7 +64,8 @@ async def connect(options: NatsOptions) -> Client:
         )
     except BaseException as error:
         with suppress(Exception):
-            await asyncio.wait_for(client.close(), CLOSE_SECONDS)
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await client.close()
         if not isinstance(error, Exception):
             raise
         reason = met[-1] if met else error
@@ -100,7 +101,8 @@ class Session:
             await session._names.prepare(session.jetstream)
         except BaseException:
             with suppress(Exception):
-                await asyncio.wait_for(client.close(), CLOSE_SECONDS)
+                async with asyncio.timeout(CLOSE_SECONDS):
+                    await client.close()
             raise
         return session
 
@@ -124,7 +126,8 @@ class Session:
     async def close(self) -> None:
         """Give back what nobody took, and leave."""
         with suppress(Exception):
-            await asyncio.wait_for(self._leave(), CLOSE_SECONDS)
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._leave()
 
     async def _leave(self) -> None:
         try:
@@ -177,7 +180,8 @@ class Session:
             if left <= 0 or self._interrupted:
                 return []
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), left)
+                async with asyncio.timeout(left):
+                    await self._woken.wait()
             if not self._arrived:
                 self._require_word(loop.time())
         return [self._arrived.popleft() for _ in range(min(limit, len(self._arrived)))]
