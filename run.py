@@ -42,8 +42,19 @@ def main(arguments: list[str]) -> int:
         return 0 if arguments in (["-h"], ["--help"]) else 2
     command = arguments[0]
     require_python()
-    python = prepare("test" if command == "bench" else command)
-    return run([python, SCRIPTS[command], *arguments[1:]])
+    group = "test" if command == "bench" else command
+    python = prepare(group)
+    return run([python, SCRIPTS[command], *arguments[1:]], **bytecode(group))
+
+
+def bytecode(group: str) -> dict[str, str]:
+    """Keep compiled modules, beside the environment, so that no source folder gets any.
+
+    Our commands start many processes. Without this (containers like to set PYTHONDONTWRITEBYTECODE) each compiled
+    Django anew: 0.7 of the 1.1 s in which one started.
+    """
+    home = os.environ.get("PYTHONPYCACHEPREFIX") or str(ROOT / ".venvs" / group / "bytecode")
+    return {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": home}
 
 
 def require_python() -> None:
