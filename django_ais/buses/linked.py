@@ -17,6 +17,7 @@ logger = logging.getLogger("django_ais.bus")
 MOST_WAITING = 10_000  # frames that wait for a slow reader; then it is told to look at the rows
 FIRST_PAUSE, LAST_PAUSE = 0.05, 2.0  # seconds between two tries to link again
 CONNECT_SECONDS = 5.0
+AGAIN_SECONDS = 0.5  # until a task that was cancelled is cancelled again
 
 
 class LinkedSubscription(Subscription):
@@ -127,7 +128,7 @@ class LinkedSubscription(Subscription):
                     self._deliver(Reconnected())  # what was published until now may be missing
             await receiving
         finally:
-            receiving.cancel()
+            await end(receiving)
 
     async def _pump(self) -> None:
         async for topic, frame in self._receive():
@@ -149,10 +150,21 @@ class LinkedSubscription(Subscription):
     async def close(self) -> None:
         """End the iteration and let go of the connection."""
         self._is_closed = True
-        if self._keeper is not None:
-            self._keeper.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._keeper
-        with suppress(Exception):
-            await self._disconnect()
-        self._waiting.put_nowait(None)
+        try:
+            if self._keeper is not None:
+                await end(self._keeper)
+        finally:  # who closes may be cancelled too, as by the end of its loop
+            with suppress(Exception):
+                await self._disconnect()
+            self._waiting.put_nowait(None)
+
+
+async def end(task: asyncio.Task[None]) -> None:
+    """Cancel a task until it has ended.
+
+    Once is not enough: what a client library awaits by `asyncio.wait_for` may swallow it on Python 3.11 (redis-py's
+    writes do), and the task goes on.
+    """
+    while not task.done():
+        task.cancel()
+        await asyncio.wait({task}, timeout=AGAIN_SECONDS)

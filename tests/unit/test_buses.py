@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 import pytest
 
-from django_ais.buses import BaseBus, Hint, decode
+from django_ais.buses import BaseBus, Hint, LinkedSubscription, decode
 from django_ais.events import Envelope
 
 RUN = UUID("01890000-0000-7000-8000-000000000001")
@@ -88,3 +89,46 @@ def test_a_large_event_travels_as_its_number():
     bus.publish("t", [ENVELOPE])
 
     assert decode("t", bus.frames[0], keys=KEYS) == Hint("t", RUN, 3)
+
+
+class Swallowing(LinkedSubscription):
+    """A link whose client library goes on after its first cancellation, as one may that uses `asyncio.wait_for`."""
+
+    async def _connect(self) -> None:
+        self.is_receiving = asyncio.Event()
+        self.has_ended = False
+
+    async def _listen(self, topics: Iterable[str]) -> None:
+        return
+
+    async def _receive(self) -> AsyncIterator[tuple[str, bytes]]:
+        never = asyncio.Event()
+        self.is_receiving.set()
+        try:
+            await never.wait()
+        except asyncio.CancelledError:
+            try:
+                await never.wait()
+            finally:
+                self.has_ended = True
+        yield "never", b""
+
+    async def _disconnect(self) -> None:
+        return
+
+
+def test_a_subscription_closes_whatever_its_client_library_swallows():
+    """Given a client library that swallows a cancellation, when the subscription is closed, then it is, and nothing of
+    it goes on.
+    """
+
+    async def follow() -> None:
+        subscription = Swallowing()
+        await subscription.open()
+        await subscription.is_receiving.wait()
+        closing = asyncio.create_task(subscription.close())
+        closed, _ = await asyncio.wait({closing}, timeout=5)
+        assert closed
+        assert subscription.has_ended
+
+    asyncio.run(follow())
