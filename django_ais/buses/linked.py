@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Iterable
 from contextlib import suppress
 
 from django_ais import jitter
@@ -31,7 +31,10 @@ class LinkedSubscription(Subscription):
         self._topics: set[str] = set()
         self._waiting: asyncio.Queue[tuple[str, bytes] | Reconnected | None] = asyncio.Queue()
         self._linked = asyncio.Event()
+        self._acknowledgements: dict[bytes, asyncio.Future[None]] = {}
+        self._pause = FIRST_PAUSE
         self._keeper: asyncio.Task[None] | None = None
+        self._receiving: asyncio.Task[None] | None = None
         self._is_closed = False
 
     async def _connect(self) -> None:
@@ -54,6 +57,27 @@ class LinkedSubscription(Subscription):
         raise NotImplementedError
 
     # what is given
+
+    async def _acknowledged(self, names: Iterable[bytes], asking: Awaitable[object]) -> None:
+        """Ask, and return when `_acknowledge` was called with each name. Raises ConnectionError if the link is lost.
+
+        For `_listen`, where the broker's word comes to `_receive`.
+        """
+        loop = asyncio.get_running_loop()
+        told = [self._acknowledgements.setdefault(name, loop.create_future()) for name in names]
+        await asking
+        await asyncio.gather(*map(asyncio.shield, told))  # others may wait for the same
+
+    def _acknowledge(self, name: bytes) -> None:
+        """The broker has acknowledged a name; for `_receive`."""
+        if (told := self._acknowledgements.pop(name, None)) is not None:
+            told.set_result(None)
+
+    def _give_up_acknowledgements(self) -> None:
+        left, self._acknowledgements = self._acknowledgements, {}
+        for told in left.values():
+            told.set_exception(ConnectionError("the link was lost"))
+            told.exception()  # looked at: nobody may be waiting any more
 
     async def open(self) -> None:
         """Link for the first time. Raises `BusError` if the broker cannot be reached."""
@@ -88,7 +112,6 @@ class LinkedSubscription(Subscription):
 
     async def _keep(self) -> None:
         """Receive, and link again whenever the link is lost."""
-        pause = FIRST_PAUSE
         is_first = True
         while not self._is_closed:
             try:
@@ -96,38 +119,40 @@ class LinkedSubscription(Subscription):
                     async with asyncio.timeout(CONNECT_SECONDS):
                         await self._connect()
                 await self._stay(is_first=is_first)
-                pause = FIRST_PAUSE
             except Exception:  # the link's edge: whatever a client library raises, it is down
                 logger.info("the bus is away", exc_info=True)
-            if self._linked.is_set():
-                pause = FIRST_PAUSE
-            self._linked.clear()
             is_first = False
             with suppress(Exception):
                 await self._disconnect()
             self._deliver(Reconnected())
-            await asyncio.sleep(pause * jitter.between(0.5, 1.0))
-            pause = min(pause * 2, LAST_PAUSE)
+            await asyncio.sleep(self._pause * jitter.between(0.5, 1.0))
+            self._pause = min(self._pause * 2, LAST_PAUSE)
 
     async def _stay(self, *, is_first: bool) -> None:
         """One link, until it is lost."""
-        receiving = asyncio.create_task(self._pump())
+        receiving = self._receiving = asyncio.create_task(self._pump())
         try:
             listened: set[str] = set()
             while missing := self._topics - listened:
                 listening = asyncio.create_task(self._listen(missing))
-                await asyncio.wait({listening, receiving}, return_when=asyncio.FIRST_COMPLETED)
-                if receiving.done():
+                try:
+                    await asyncio.wait({listening, receiving}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
                     listening.cancel()
+                if receiving.done():
                     break
-                await listening
+                _raise_from(listening)
                 listened |= missing
             else:
                 self._linked.set()
+                self._pause = FIRST_PAUSE
                 if not is_first:
                     self._deliver(Reconnected())  # what was published until now may be missing
-            await receiving
+            await asyncio.wait({receiving})
+            _raise_from(receiving)
         finally:
+            self._linked.clear()
+            self._give_up_acknowledgements()
             await end(receiving)
 
     async def _pump(self) -> None:
@@ -151,12 +176,20 @@ class LinkedSubscription(Subscription):
         """End the iteration and let go of the connection."""
         self._is_closed = True
         try:
-            if self._keeper is not None:
-                await end(self._keeper)
+            for task in (self._keeper, self._receiving):
+                if task is not None:
+                    await end(task)
         finally:  # who closes may be cancelled too, as by the end of its loop
             with suppress(Exception):
                 await self._disconnect()
             self._waiting.put_nowait(None)
+
+
+def _raise_from(task: asyncio.Task[None]) -> None:
+    """Raise what a finished task raised. A client library that cancelled it has lost its link, and not ended ours."""
+    if task.cancelled():
+        raise ConnectionError("the client library gave up")
+    task.result()
 
 
 async def end(task: asyncio.Task[None]) -> None:

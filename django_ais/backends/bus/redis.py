@@ -119,7 +119,6 @@ class RedisSubscription(LinkedSubscription):
         self._options = options
         self._prefix = options.prefix.encode()
         self._connection: Any = None
-        self._acknowledged: dict[bytes, asyncio.Future[None]] = {}
         self._heard_at = 0.0
 
     async def _connect(self) -> None:
@@ -132,15 +131,11 @@ class RedisSubscription(LinkedSubscription):
             socket_connect_timeout=self._options.timeout_seconds, health_check_interval=0,
         )  # fmt: skip
         self._connection = pool.make_connection()
-        self._acknowledged.clear()
         await self._connection.connect()
 
     async def _listen(self, topics: Iterable[str]) -> None:
         channels = [self._prefix + topic.encode() for topic in topics]
-        loop = asyncio.get_running_loop()
-        acknowledged = [self._acknowledged.setdefault(channel, loop.create_future()) for channel in channels]
-        await self._send("SUBSCRIBE", *channels)
-        await asyncio.gather(*acknowledged)
+        await self._acknowledged(channels, self._send("SUBSCRIBE", *channels))
 
     async def _unlisten(self, topics: Iterable[str]) -> None:
         await self._send("UNSUBSCRIBE", *(self._prefix + topic.encode() for topic in topics))
@@ -164,11 +159,10 @@ class RedisSubscription(LinkedSubscription):
                 kind, channel = (said[0], said[1]) if isinstance(said, list) else (said, b"")
                 if kind == b"message":
                     yield channel[len(self._prefix) :].decode(errors="replace"), said[2]
-                elif kind == b"subscribe" and (waiting := self._acknowledged.pop(channel, None)) is not None:
-                    waiting.set_result(None)
+                elif kind == b"subscribe":
+                    self._acknowledge(channel)
         finally:
             watching.cancel()
-            self._fail_waiting()
 
     async def _watch(self, connection: Any) -> None:
         """Ping; end a link on which nothing comes back."""
@@ -177,13 +171,6 @@ class RedisSubscription(LinkedSubscription):
             await self._send("PING")
             await asyncio.sleep(PING_SECONDS)
         await connection.disconnect(nowait=True)
-
-    def _fail_waiting(self) -> None:
-        waiting, self._acknowledged = self._acknowledged, {}
-        for future in waiting.values():
-            if not future.done():
-                future.set_exception(ConnectionError("the link was lost"))
-                future.exception()  # looked at: nobody may be waiting any more
 
     async def _disconnect(self) -> None:
         connection, self._connection = self._connection, None

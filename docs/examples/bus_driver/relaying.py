@@ -93,7 +93,6 @@ class RelaySubscription(LinkedSubscription):
     def __init__(self, options: RelayOptions) -> None:
         super().__init__()
         self._options = options
-        self._acknowledged: dict[bytes, asyncio.Future[None]] = {}
         self._writer: asyncio.StreamWriter | None = None
 
     async def _connect(self) -> None:
@@ -102,39 +101,33 @@ class RelaySubscription(LinkedSubscription):
 
     async def _listen(self, topics: Iterable[str]) -> None:
         names = [name_of(topic) for topic in topics]
-        loop = asyncio.get_running_loop()
-        waiting = [self._acknowledged.setdefault(name, loop.create_future()) for name in names]
-        self._say(*(b"SUB " + name for name in names))
-        await asyncio.gather(*waiting)
+        await self._acknowledged(names, self._say(*(b"SUB " + name for name in names)))
 
     async def _unlisten(self, topics: Iterable[str]) -> None:
-        self._say(*(b"UNSUB " + name_of(topic) for topic in topics))
+        await self._say(*(b"UNSUB " + name_of(topic) for topic in topics))
 
-    def _say(self, *lines: bytes) -> None:
+    async def _say(self, *lines: bytes) -> None:
         if self._writer is None:
             raise ConnectionError("there is no link")
         self._writer.write(b"".join(line + b"\n" for line in lines))
 
     async def _receive(self) -> AsyncIterator[tuple[str, bytes]]:
         rest = b""
-        try:
-            while True:
-                *lines, rest = (rest + await self._heard()).split(b"\n")
-                for line in lines:
-                    verb, name, *frame = line.split()
-                    if verb == b"OK" and (waiting := self._acknowledged.pop(name, None)) is not None:
-                        waiting.set_result(None)
-                    elif verb == b"MSG":
-                        yield topic_of(name), base64.b64decode(frame[0])
-        finally:
-            self._fail_waiting()
+        while True:
+            *lines, rest = (rest + await self._heard()).split(b"\n")
+            for line in lines:
+                verb, name, *frame = line.split()
+                if verb == b"OK":
+                    self._acknowledge(name)
+                elif verb == b"MSG":
+                    yield topic_of(name), base64.b64decode(frame[0])
 
     async def _heard(self) -> bytes:
         """Raises ConnectionError or TimeoutError where the relay is gone, or dumb: then it does not answer a ping."""
         try:
             heard = await self._read()
         except TimeoutError:
-            self._say(b"PING -")
+            await self._say(b"PING -")
             heard = await self._read()
         if not heard:
             raise ConnectionResetError("the relay hung up")
@@ -143,13 +136,6 @@ class RelaySubscription(LinkedSubscription):
     async def _read(self) -> bytes:
         async with asyncio.timeout(PING_SECONDS):
             return await self._reader.read(65_536)
-
-    def _fail_waiting(self) -> None:
-        waiting, self._acknowledged = self._acknowledged, {}
-        for future in waiting.values():
-            if not future.done():
-                future.set_exception(ConnectionError("the link was lost"))
-                future.exception()  # looked at: nobody may be waiting any more
 
     async def _disconnect(self) -> None:
         writer, self._writer = self._writer, None
