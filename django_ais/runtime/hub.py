@@ -10,15 +10,19 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Iterable
 from contextlib import suppress
+from typing import TypeVar
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
 from django_ais import jitter, registry
 from django_ais.buses import BaseBus, Reconnected, Subscription
+from django_ais.exceptions import BusError
 from django_ais.runtime import reading
 from django_ais.runtime.feeds import Feed
 
 logger = logging.getLogger("django_ais.streams")
+
+T = TypeVar("T")
 
 PROBE_SECONDS = 5.0  # a silent bus is not believed for longer: the last frame of all may be the one that was lost
 FEED_SECONDS = 1.0  # the same while the bus cannot be reached: then the probe is the feed
@@ -101,8 +105,7 @@ class Hub:
     async def _try_bus(self, work: Awaitable[None]) -> bool:
         """Await something of the bus's, which may fail or hang."""
         try:
-            async with asyncio.timeout(BUS_SECONDS):
-                await work
+            await _of_the_bus(work)
         except Exception:  # a driver that breaks is a bus that is down
             logger.warning("the bus cannot be reached; following by the rows alone", exc_info=True)
             return False
@@ -120,9 +123,8 @@ class Hub:
         if self._subscription is not None:  # the settings name another bus now
             self._lose(self._subscription)
         try:
-            async with asyncio.timeout(BUS_SECONDS):
-                bus = registry.buses["default"]
-                self._subscription = await bus.subscribe(list(self._by_topic))
+            bus = registry.buses["default"]
+            self._subscription = await _of_the_bus(bus.subscribe(list(self._by_topic)))
         except Exception:  # whatever a driver raises, its bus is down
             level = logging.DEBUG if self._is_told else logging.WARNING
             logger.log(level, "the bus cannot be reached; following by the rows alone", exc_info=True)
@@ -205,10 +207,21 @@ def _let_readers_go() -> None:
     asyncio.get_running_loop().run_in_executor(None, reading.rest)
 
 
-async def _close(subscription: Subscription, listener: asyncio.Task[None] | None) -> None:
+async def _of_the_bus(work: Awaitable[T]) -> T:
+    """Await something of a driver's, which may fail or hang. One whose client library cancels itself has failed."""
     try:
         async with asyncio.timeout(BUS_SECONDS):
-            await subscription.close()
+            return await work
+    except asyncio.CancelledError:
+        here = asyncio.current_task()
+        if here is None or here.cancelling():
+            raise
+        raise BusError("the client library gave up") from None
+
+
+async def _close(subscription: Subscription, listener: asyncio.Task[None] | None) -> None:
+    try:
+        await _of_the_bus(subscription.close())
     except Exception:  # it was broken already
         logger.debug("a subscription could not be closed", exc_info=True)
     if listener is not None:

@@ -57,6 +57,7 @@ class FaultyBus(MemoryBus):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.is_down = False
+        self.failure: type[BaseException] = ConnectionError
         self.mangler = Mangler(seed=7)
         self._mangling = threading.Lock()
         self._subscriptions: list[Subscription] = []
@@ -72,7 +73,7 @@ class FaultyBus(MemoryBus):
 
     async def _subscribe(self) -> Any:
         if self.is_down:
-            raise ConnectionError("the test took this bus down")
+            raise self.failure("the test took this bus down")
         subscription = await super()._subscribe()
         self._subscriptions.append(subscription)
         return subscription

@@ -90,9 +90,12 @@ def test_every_follower_reads_the_whole_text_from_a_bus_that_loses_repeats_and_r
     assert min(mangler.lost, mangler.repeated, mangler.late) > 0
 
 
-def test_followers_live_on_the_rows_while_the_bus_is_down_and_on_the_bus_again_when_it_is_back(runs, monkeypatch):
-    """Given followers of a run, when the bus hangs up, raises for a while and comes back, then nobody misses anything,
-    and the hub listens to it again.
+@pytest.mark.parametrize("failure", [ConnectionError, asyncio.CancelledError])
+def test_followers_live_on_the_rows_while_the_bus_is_down_and_on_the_bus_again_when_it_is_back(
+    runs, monkeypatch, failure
+):
+    """Given followers of a run, when the bus hangs up, raises for a while (or its client library cancels itself) and
+    comes back, then nobody misses anything, and the hub listens to it again.
     """
     monkeypatch.setattr(hubs, "FEED_SECONDS", 0.1)
     listening = []
@@ -102,6 +105,7 @@ def test_followers_live_on_the_rows_while_the_bus_is_down_and_on_the_bus_again_w
         following = [asyncio.ensure_future(read(run)) for run in started for _ in range(5)]
         await asyncio.sleep(0.5)
         bus = bus_of_the_test()
+        bus.failure = failure
         await bus.go_down()
         await asyncio.sleep(0.5)
         listening.append(hubs.hub()._subscription is not None)
