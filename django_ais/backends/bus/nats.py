@@ -68,7 +68,7 @@ class NatsBus(BaseBus):
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]
         self._thread = LoopThread("ais-bus")
-        self._here: dict[int, tuple[Any, asyncio.Lock]] = {}  # by process id: the connection, and whose turn it is
+        self._links: dict[int, Link] = {}  # by process id
 
     def _publish(self, topic: str, frames: Sequence[bytes]) -> int:
         self._thread.run(self._send(subject_of(self.options.prefix, topic), frames), seconds=self._patience)
@@ -79,22 +79,9 @@ class NatsBus(BaseBus):
         return float(self.options.timeout_seconds) + CONNECT_SECONDS
 
     async def _send(self, subject: str, frames: Sequence[bytes]) -> None:
-        client = await self._client()
-        for frame in frames:
-            await client.publish(subject, frame)
-        await client.flush(self.options.timeout_seconds)
-
-    async def _client(self) -> Any:
         pid = os.getpid()
-        _, turn = self._here.get(pid) or self._here.setdefault(pid, (None, asyncio.Lock()))
-        async with turn:
-            client = self._here[pid][0]
-            if client is None or not client.is_connected:
-                import nats
-
-                client = await nats.connect(**self.options.connection(), error_cb=_ignore)
-                self._here[pid] = (client, turn)
-            return client
+        link = self._links.get(pid) or self._links.setdefault(pid, Link(self.options))
+        await link.send(subject, frames)
 
     async def _subscribe(self) -> NatsSubscription:
         subscription = NatsSubscription(self.options)
@@ -125,11 +112,54 @@ class NatsBus(BaseBus):
 
     def close(self) -> None:
         """Let go of the connection of this process."""
-        client, _ = self._here.pop(os.getpid(), (None, None))
-        if client is not None:
+        link = self._links.pop(os.getpid(), None)
+        if link is not None:
             with suppress(Exception):  # it was broken already
-                self._thread.run(client.close(), seconds=CONNECT_SECONDS)
+                self._thread.run(link.close(), seconds=CONNECT_SECONDS)
         self._thread.close()
+
+
+class Link:
+    """The connection that a process publishes on, made with the first frame and whenever it was lost."""
+
+    def __init__(self, options: NatsBusOptions) -> None:
+        self._options = options
+        self._turn = asyncio.Lock()
+        self._lost: asyncio.Future[None] | None = None
+        self.client: Any = None
+
+    async def send(self, subject: str, frames: Sequence[bytes]) -> None:
+        """Send frames and wait until the server has them. Raises ConnectionError as soon as it hangs up."""
+        client, lost = await self._connected()
+        for frame in frames:
+            await client.publish(subject, frame)
+        flushing = asyncio.ensure_future(client.flush(self._options.timeout_seconds))
+        try:
+            await asyncio.wait({flushing, lost}, return_when=asyncio.FIRST_COMPLETED)
+            if not flushing.done():  # it would wait for its answer all the same
+                raise ConnectionError("the server hung up")
+            flushing.result()
+        finally:
+            flushing.cancel()
+
+    async def _connected(self) -> tuple[Any, asyncio.Future[None]]:
+        async with self._turn:
+            if self._lost is None or not self.client.is_connected:
+                import nats
+
+                lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+                async def lose() -> None:
+                    if not lost.done():
+                        lost.set_result(None)
+
+                self.client = await nats.connect(**self._options.connection(), error_cb=_ignore, disconnected_cb=lose)
+                self._lost = lost
+            return self.client, self._lost
+
+    async def close(self) -> None:
+        if self.client is not None:
+            await self.client.close()
 
 
 class NatsSubscription(LinkedSubscription):

@@ -13,6 +13,7 @@ import pytest
 from django_ais.buses import BaseBus, Hint, Reconnected, Subscription
 from django_ais.exceptions import BusError
 from tests.harness.private import private
+from tests.harness.waiting import until
 from tests.integration.buses.following import (
     DRIVERS,
     KEYS,
@@ -124,6 +125,25 @@ async def test_a_server_that_stands_still_does_not_hold_a_job(bus, server):
 
     assert (taken, seconds < 12.0) == (0, True)
     assert last < 0.5, "a server that failed several times in a row is not left alone"
+
+
+@pytest.mark.parametrize("place", ["nats"], indirect=True)
+async def test_a_publish_does_not_wait_for_the_answer_of_a_server_that_hung_up(place):
+    """Given a job that waits for the server's answer to a frame, when the server is killed, then the job goes on at
+    once, and not when its patience is over.
+    """
+    driver, server, address = place
+    bus = driver("default", {"url": address, "timeout_seconds": 20}, keys=KEYS)
+    assert await publish(bus, "t-1", envelope(1)) == 1
+    (link,) = bus._links.values()
+    server.freeze()
+    publishing = asyncio.create_task(publish(bus, "t-1", envelope(2)))
+    await asyncio.to_thread(until, lambda: link.client.stats["out_msgs"] == 2, what="the frame to be sent")
+    server.sigkill()
+    async with asyncio.timeout(5):
+        assert await publishing == 0
+    bus.close()
+    server.start()
 
 
 async def test_a_server_that_is_not_there_is_an_error_for_who_subscribes(place):
