@@ -16,6 +16,8 @@ from django_ais.models import AgentEvent, JobCounters
 from django_ais.runtime import database, links
 
 PAGE = 500  # rows read at a time
+FIRST_PAGE = 100  # as long as it is not known how large they are
+PAGE_BYTES = 1024 * 1024  # about how much of a run is held for a client that is slow to take it
 READERS = 4  # threads that read for all followers of a process
 
 T = TypeVar("T")
@@ -75,6 +77,25 @@ def page(root: UUID, tenant: str, after: int, *, limit: int = PAGE) -> list[Enve
         )
         for row in rows
     ]
+
+
+class Pages:
+    """The rows of a run for one follower, large ones few at a time: a page waits until its client has taken it."""
+
+    def __init__(self, run: UUID, tenant: str) -> None:
+        self._run = run
+        self._tenant = tenant
+        self._limit = FIRST_PAGE
+        self.is_last = False  # whether the page that was read is known to be the last that there was
+
+    async def after(self, number: int) -> list[Envelope]:
+        """The next page after a number."""
+        found = await read(lambda: page(self._run, self._tenant, number, limit=self._limit))
+        self.is_last = len(found) < self._limit
+        if found:
+            size = sum(map(size_of, found)) // len(found)
+            self._limit = max(1, min(PAGE, PAGE_BYTES // size))
+        return found
 
 
 def size_of(envelope: Envelope) -> int:

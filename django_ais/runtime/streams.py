@@ -37,8 +37,9 @@ async def batches(run: UUID, *, after: int = 0) -> AsyncGenerator[list[Envelope]
     """
     tenant, last, is_over = await reading.read(lambda: _state(run))
     after = max(0, min(after, last))
+    pages = reading.Pages(run, tenant)
     if is_over:
-        async for page in _pages(run, tenant, after):
+        async for page in _whole(pages, after):
             yield page
         return
     own = hub()
@@ -48,7 +49,7 @@ async def batches(run: UUID, *, after: int = 0) -> AsyncGenerator[list[Envelope]
             news = feed.news
             batch = feed.since(after, limit=BATCH)
             if batch is None:
-                batch = await reading.read(lambda: reading.page(run, tenant, after))  # noqa: B023 (awaited here)
+                batch = await pages.after(after)
             if batch:
                 after = batch[-1].seq
                 yield batch
@@ -60,13 +61,11 @@ async def batches(run: UUID, *, after: int = 0) -> AsyncGenerator[list[Envelope]
         own.leave(feed)
 
 
-async def _pages(run: UUID, tenant: str, after: int) -> AsyncGenerator[list[Envelope], None]:
+async def _whole(pages: reading.Pages, after: int) -> AsyncGenerator[list[Envelope], None]:
     """What the rows have after a number."""
-    while page := await reading.read(lambda: reading.page(run, tenant, after)):  # noqa: B023 (awaited here)
+    while not pages.is_last and (page := await pages.after(after)):
         after = page[-1].seq
         yield page
-        if len(page) < reading.PAGE:
-            return
 
 
 async def _is_quiet(feed: Feed, news: asyncio.Event) -> bool:
