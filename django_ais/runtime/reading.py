@@ -92,9 +92,14 @@ class Pages:
         """The next page after a number."""
         found = await read(lambda: page(self._run, self._tenant, number, limit=self._limit))
         self.is_last = len(found) < self._limit
+        total = 0
+        for place, envelope in enumerate(found, 1):
+            total += size_of(envelope)
+            if total >= PAGE_BYTES and place < len(found):  # larger than those before: the rest is read again
+                found, self.is_last = found[:place], False
+                break
         if found:
-            size = sum(map(size_of, found)) // len(found)
-            self._limit = max(1, min(PAGE, PAGE_BYTES // size))
+            self._limit = max(1, min(PAGE, PAGE_BYTES * len(found) // total))
         return found
 
 
